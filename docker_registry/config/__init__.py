@@ -1,0 +1,1 @@
+"""Flavors and environment, read once, checked whole, frozen."""

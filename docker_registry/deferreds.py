@@ -1,0 +1,71 @@
+"""Between coroutines and Deferreds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def deferred(function: Callable[P, Coroutine[Deferred[Any], Any, R]]) -> Callable[P, Deferred[R]]:
+    """Make a coroutine function return the `Deferred` that its interface promises.
+
+    The coroutine starts at once and runs to its first unfired ``await``; cancelling the Deferred raises
+    ``CancelledError`` at that ``await``.
+    """
+
+    @wraps(function)
+    def start(*args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
+        return Deferred.fromCoroutine(function(*args, **kwargs))
+
+    return start
+
+
+class Shield:
+    """Work that runs to its end although whoever waits for it is cancelled (reliability.md E6).
+
+    `idle` lets a stopping daemon wait for what is still running.
+    """
+
+    log = Logger()
+
+    def __init__(self) -> None:
+        self._running: set[Deferred[Any]] = set()
+        self._idle: list[Deferred[None]] = []
+
+    def __call__(self, work: Coroutine[Deferred[Any], Any, R]) -> Deferred[R]:
+        """Start ``work``; the Deferred fires with its result, and cancelling the Deferred does not touch ``work``."""
+        running = Deferred.fromCoroutine(work)
+        waiting: Deferred[R] = Deferred()
+        self._running.add(running)
+
+        def ended(result: R | Failure) -> None:
+            self._running.discard(running)
+            if not waiting.called:
+                waiting.callback(result)            # a Failure starts the errbacks
+            elif isinstance(result, Failure):
+                # Whoever asked has gone: what failed would otherwise be forgotten.
+                self.log.failure("work failed after its client had gone", result)
+            if not self._running:
+                idle, self._idle = self._idle, []
+                for each in idle:
+                    each.callback(None)
+
+        running.addBoth(ended)
+        return waiting
+
+    def idle(self) -> Deferred[None]:
+        """Fires when nothing is running."""
+        idle: Deferred[None] = Deferred()
+        if self._running:
+            self._idle.append(idle)
+        else:
+            idle.callback(None)
+        return idle

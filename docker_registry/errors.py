@@ -1,0 +1,145 @@
+"""What can go wrong, in the registry's own words. No HTTP here.
+
+RegistryError
+ +- Unknown             the thing named is not here
+ |   +- RepositoryUnknown, ManifestUnknown, BlobUnknown, UploadUnknown
+ +- Invalid             the client sent something malformed or untrue
+ |   +- NameInvalid, TagInvalid, PageInvalid
+ |   +- DigestInvalid       malformed, or of an unsupported algorithm
+ |   |   +- DigestMismatch  well-formed, and not what the bytes have
+ |   +- SizeInvalid         a length that is not what was announced
+ |   +- RangeInvalid        a chunk that does not start where the session stands
+ |   +- ManifestInvalid     a document that no client could use
+ |       +- ManifestTooLarge
+ |       +- ManifestBlobUnknown   refers to what this repository does not hold
+ +- Refused             well-formed, and not done here
+ |   +- DeletionDisabled, BlobInUse
+ +- StorageError        the backend failed; never the client's fault
+     +- NotFound        internal to storage; the core turns it into an Unknown
+     +- Damaged         the bytes are not those that were committed
+     +- StorageFull     no room for more
+     +- StorageFailed   the disk or the backend refused
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class RegistryError(Exception):
+    """The root of everything that the registry and its storage raise on purpose."""
+
+
+class Unknown(RegistryError):
+    """The thing named is not here."""
+
+
+class RepositoryUnknown(Unknown):
+    pass
+
+
+class ManifestUnknown(Unknown):
+    pass
+
+
+class BlobUnknown(Unknown):
+    pass
+
+
+class UploadUnknown(Unknown):
+    """No session of this id in this repository, or not this user's: the three look alike (threats.md T4)."""
+
+
+class Invalid(RegistryError):
+    """The client sent something malformed or untrue."""
+
+
+class NameInvalid(Invalid):
+    pass
+
+
+class TagInvalid(Invalid):
+    pass
+
+
+class PageInvalid(Invalid):
+    """A page size that is negative or no number."""
+
+
+class DigestInvalid(Invalid):
+    pass
+
+
+class DigestMismatch(DigestInvalid):
+    """The bytes do not have the digest that was named."""
+
+
+class SizeInvalid(Invalid):
+    pass
+
+
+class RangeInvalid(Invalid):
+    """A chunk does not start where the session stands.
+
+    :ivar offset: bytes that the session holds; the client resumes here.
+    """
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(offset)
+        self.offset = offset
+
+
+class ManifestInvalid(Invalid):
+    """:ivar reason: what is wrong with the document, for the client's eyes."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ManifestTooLarge(ManifestInvalid):
+    pass
+
+
+class ManifestBlobUnknown(ManifestInvalid):
+    """:ivar digests: what the manifest refers to and the repository does not hold, as text."""
+
+    def __init__(self, digests: Sequence[str]) -> None:
+        super().__init__("the manifest refers to what is not in the repository")
+        self.digests = tuple(digests)
+
+
+class Refused(RegistryError):
+    """Well-formed, and not done here."""
+
+
+class DeletionDisabled(Refused):
+    pass
+
+
+class BlobInUse(Refused):
+    """:ivar manifest: the digest of a manifest in the repository that refers to the blob, as text."""
+
+    def __init__(self, manifest: str) -> None:
+        super().__init__(manifest)
+        self.manifest = manifest
+
+
+class StorageError(RegistryError):
+    """The backend failed."""
+
+
+class NotFound(StorageError):
+    """Nothing is stored at this key."""
+
+
+class Damaged(StorageError):
+    """What is stored at this key is not what was committed there."""
+
+
+class StorageFull(StorageError):
+    """No room: a full disk, a quota, a limit on the size of files."""
+
+
+class StorageFailed(StorageError):
+    """The disk or the backend refused; the cause is chained."""

@@ -1,0 +1,86 @@
+"""What a client may call things: repositories, tags, references, upload sessions.
+
+The one place where such text becomes a value; everything below takes values only (threats.md G1).
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import uuid
+from dataclasses import dataclass
+
+from docker_registry.digest import Digest
+from docker_registry.errors import NameInvalid, TagInvalid, UploadUnknown
+
+NAME_LENGTH = 255
+"""Characters in a name; clients add a host and stop at 255 for both (distribution-spec 1.1, "Pulling manifests")."""
+
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
+_UPLOAD = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Repository:
+    """A repository's name: components of lower-case letters, digits and inner separators, joined by ``/``."""
+
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Repository:
+        """:raises NameInvalid: not in the grammar of distribution-spec 1.1, "Pulling manifests", or too long."""
+        if len(text) > NAME_LENGTH or _NAME.fullmatch(text) is None:
+            raise NameInvalid(text)
+        return cls(text)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Tag:
+    """A tag: 1 to 128 characters."""
+
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Tag:
+        """:raises TagInvalid: not in the grammar of distribution-spec 1.1, "Pulling manifests"."""
+        if _TAG.fullmatch(text) is None:
+            raise TagInvalid(text)
+        return cls(text)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class UploadId:
+    """The name of an upload session: a random UUID, 122 bits from the operating system (threats.md T4)."""
+
+    text: str
+
+    @classmethod
+    def new(cls) -> UploadId:
+        return cls(str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)))
+
+    @classmethod
+    def parse(cls, text: str) -> UploadId:
+        """:raises UploadUnknown: not a UUID in lower case; no such session can exist."""
+        if _UPLOAD.fullmatch(text) is None:
+            raise UploadUnknown(text)
+        return cls(text)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_reference(text: str) -> Tag | Digest:
+    """A manifest's reference: a digest if there is a colon in it, else a tag.
+
+    :raises DigestInvalid: there is a colon, and this is no digest.
+    :raises TagInvalid: there is none, and this is no tag.
+    """
+    return Digest.parse(text) if ":" in text else Tag.parse(text)

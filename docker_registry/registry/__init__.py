@@ -1,0 +1,1 @@
+"""The registry: repositories, tags, manifests, blobs, uploads, referrers. Knows no HTTP."""

@@ -1,0 +1,1 @@
+"""Where bytes lie: a flat key space behind one interface."""

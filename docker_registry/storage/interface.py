@@ -1,0 +1,185 @@
+"""What the registry may rely on, whatever lies below.
+
+A flat key space of byte strings. Keys are ``str``: parts of ``[A-Za-z0-9._-]+``, none of them ``.`` or ``..``, joined
+by ``/``; they come from `docker_registry.storage.layout` and from nowhere else. Every method returns a `Deferred` and
+none blocks the reactor. What can go wrong is a `StorageError`:
+
+- `NotFound`: nothing is stored at the key;
+- `Damaged`: what is stored there is not what was committed (its length tells), or it is no object at all;
+- `StorageFull`: a full disk or a quota, when writing;
+- `StorageFailed`: everything else, the cause chained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+SMALL = 16 << 20
+"""Bytes that `IStorage.get` reads at most; what is longer is opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """:ivar size: in bytes.
+    :ivar modified: seconds since the epoch, when it was last written or touched.
+    """
+
+    size: int
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name directly below a prefix.
+
+    :ivar name: a single part, without slash.
+    :ivar is_prefix: whether more lies below it; otherwise it is an object.
+    """
+
+    name: str
+    is_prefix: bool
+
+
+class Digester(Protocol):
+    """Something that wants to see the bytes that are written, such as a hash."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+
+class IReader(Interface):
+    """An object opened for reading. What it reads stays the same when the key is overwritten or deleted meanwhile."""
+
+    size: int = Attribute("Length of the whole object in bytes, known before the first byte.")
+    modified: float = Attribute("Seconds since the epoch, when the object was last written or touched.")
+
+    def read(count: int) -> Deferred[bytes]:
+        """At most ``count`` bytes, from where the last read ended; ``b""`` at the end.
+
+        May fire at once, when the bytes are at hand.
+
+        :raises Damaged: the object ends before ``size`` bytes.
+        """
+
+    def close() -> None:
+        """Give up what it holds. May be called twice."""
+
+
+class IFile(Interface):
+    """An `IReader` whose bytes lie in a file, for ``sendfile``."""
+
+    def fileno() -> int:
+        """An open descriptor, valid until the reader is closed; its own position says nothing."""
+
+
+class IWriter(Interface):
+    """An object being written. Use one method at a time."""
+
+    offset: int = Attribute("Bytes taken so far, durable or not.")
+
+    def write(parts: Sequence[bytes], digesters: Sequence[Digester] = ()) -> Deferred[None]:
+        """Take more bytes, and show each part to each of ``digesters``, off the reactor and in one hop.
+
+        When it fails nothing is known about the bytes of this call: close, and resume from what was synced.
+        """
+
+    def sync() -> Deferred[int]:
+        """Make durable what was written; fires with the number of bytes from the beginning that survive a power cut.
+
+        When it fails, the object is lost as a whole: abandon it (reliability.md C5).
+        """
+
+    def commit(key: str) -> Deferred[None]:
+        """Publish the bytes at ``key`` by one atomic step, in place of whatever stands there.
+
+        When the Deferred fires they survive a power cut, and the key that the writer was made for is gone.
+        """
+
+    def abandon() -> Deferred[None]:
+        """Give up, and remove the bytes. Never fails; may be called after any other method."""
+
+    def close() -> Deferred[None]:
+        """Give up what the writer holds, and leave the bytes for `IStorage.resume`. May be called twice."""
+
+
+class IStorage(Interface):
+    """A flat key space of byte strings."""
+
+    def stat(key: str) -> Deferred[Stat]:
+        """:raises NotFound: nothing is stored at ``key``.
+        :raises Damaged: what is there is not what was committed.
+        """
+
+    def get(key: str) -> Deferred[bytes]:
+        """Read a small object whole.
+
+        :raises NotFound: nothing is stored at ``key``.
+        :raises Damaged: its length is not the committed one, or beyond `SMALL`.
+        """
+
+    def put(key: str, content: bytes) -> Deferred[None]:
+        """Store a small object so that a reader sees the old bytes or the new, never a part.
+
+        When the Deferred fires the bytes survive a power cut.
+        """
+
+    def open(key: str, offset: int = 0) -> Deferred[IReader]:
+        """Open an object for reading from ``offset`` on; an offset beyond the end reads nothing.
+
+        :raises NotFound: nothing is stored at ``key``.
+        :raises Damaged: its length is not the committed one.
+        """
+
+    def create(key: str) -> Deferred[IWriter]:
+        """Begin an object of unknown length at ``key``, over whatever was begun there.
+
+        Until it is committed elsewhere, what is written can be resumed at ``key``, and nobody but its writer should
+        read it.
+        """
+
+    def resume(key: str, offset: int) -> Deferred[IWriter]:
+        """Go on with what was begun at ``key``, after its first ``offset`` bytes; what lies beyond is cut off.
+
+        :raises NotFound: nothing was begun there.
+        :raises Damaged: fewer than ``offset`` bytes are there.
+        """
+
+    def list(prefix: str, after: str = "", limit: int = 1000) -> Deferred[list[Entry]]:
+        """The names directly below ``prefix`` (no slash at its end; ``""`` is the top), in byte order.
+
+        :param after: only names beyond this one, which need not exist.
+        :param limit: at most so many; there may be more if so many came.
+
+        An absent prefix is an empty one. An entry that is there all the time is never missed.
+        """
+
+    def touch(key: str) -> Deferred[None]:
+        """Set the time of modification to now. Durable when it suits.
+
+        :raises NotFound: nothing is stored at ``key``.
+        """
+
+    def delete(key: str) -> Deferred[None]:
+        """Remove one object. Readers that have it open go on. Durable when the Deferred fires.
+
+        :raises NotFound: nothing is stored at ``key``.
+        """
+
+    def delete_tree(prefix: str) -> Deferred[None]:
+        """Remove everything below ``prefix``, and the object of that name. Nothing there is no error.
+
+        Durable when the Deferred fires. When it fails part of the tree may be gone.
+        """
+
+    def quarantine(key: str) -> Deferred[None]:
+        """Take what stands at ``key`` out of service, keeping its bytes where an operator finds them.
+
+        :raises NotFound: nothing is stored at ``key``.
+        """
+
+    def close() -> Deferred[None]:
+        """Release what the storage holds (locks, threads, connections). It is not used afterwards."""

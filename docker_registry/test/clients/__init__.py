@@ -1,0 +1,1 @@
+"""Tests that drive real clients and real servers over real sockets."""

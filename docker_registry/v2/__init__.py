@@ -1,0 +1,1 @@
+"""Protocol v2 (OCI distribution) phrased over the registry."""
