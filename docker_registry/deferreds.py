@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -26,6 +26,32 @@ def deferred(function: Callable[P, Coroutine[Deferred[Any], Any, R]]) -> Callabl
         return Deferred.fromCoroutine(function(*args, **kwargs))
 
     return start
+
+
+async def outcomes(*waiting: Deferred[Any]) -> list[Any]:
+    """What each of ``waiting`` came to, in their order: its result, or the exception it failed with.
+
+    Those that have fired already cost next to nothing.
+    """
+    results: list[Any] = []
+    if all(each.called for each in waiting):
+        for each in waiting:
+            each.addBoth(results.append)
+    if len(results) < len(waiting):
+        results = [result for _, result in await DeferredList(waiting, consumeErrors=True)]
+    return [result.value if isinstance(result, Failure) else result for result in results]
+
+
+async def together(*waiting: Deferred[R]) -> list[R]:
+    """The results of all of ``waiting``, in their order.
+
+    :raises Exception: the first of them that failed, when all are done.
+    """
+    results = await outcomes(*waiting)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+    return results
 
 
 class Shield:

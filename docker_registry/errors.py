@@ -13,7 +13,7 @@ RegistryError
  |       +- ManifestTooLarge
  |       +- ManifestBlobUnknown   refers to what this repository does not hold
  +- Refused             well-formed, and not done here
- |   +- DeletionDisabled, BlobInUse
+ |   +- DeletionDisabled, BlobInUse, TooManyUploads
  +- StorageError        the backend failed; never the client's fault
      +- NotFound        internal to storage; the core turns it into an Unknown
      +- Damaged         the bytes are not those that were committed
@@ -123,6 +123,10 @@ class BlobInUse(Refused):
     def __init__(self, manifest: str) -> None:
         super().__init__(manifest)
         self.manifest = manifest
+
+
+class TooManyUploads(Refused):
+    """As many sessions are open as may be; later there will be room."""
 
 
 class StorageError(RegistryError):

@@ -1,0 +1,166 @@
+"""Blobs, as a repository sees them: a link says that it holds one, the bytes lie once for all.
+
+Knowing a digest is no right: whatever is asked, the repository's own link decides (T30).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from twisted.logger import Logger
+
+from docker_registry.deferreds import outcomes
+from docker_registry.digest import Digest
+from docker_registry.errors import BlobUnknown, Damaged, NotFound
+from docker_registry.names import Repository
+from docker_registry.registry.catalogue import Catalogue
+from docker_registry.storage import layout
+from docker_registry.storage.interface import IReader, IStorage, Stat
+
+LEASE = 3600.0
+"""Seconds after which a link that is asked for is touched: its age is what collection goes by."""
+
+HINTS = 10_000
+"""Digests of which is remembered where they were seen last."""
+
+
+class Blobs:
+    log = Logger()
+
+    def __init__(self, storage: IStorage, now: Callable[[], float], catalogue: Catalogue) -> None:
+        self._storage = storage
+        self._now = now
+        self._catalogue = catalogue
+        self._seen: OrderedDict[Digest, Repository] = OrderedDict()
+
+    async def size(self, repository: Repository, digest: Digest) -> int:
+        """Bytes in the blob; renews the repository's lease on it.
+
+        :raises BlobUnknown: the repository does not hold it.
+        """
+        (size,) = await self.sizes(repository, [digest])
+        if size is None:
+            raise BlobUnknown(str(digest))
+        return size
+
+    async def sizes(self, repository: Repository, digests: Sequence[Digest]) -> list[int | None]:
+        """As `size`, for many in one go; ``None`` for those that the repository does not hold."""
+        links = [layout.layer_link(repository, digest) for digest in digests]
+        contents = [layout.blob(digest) for digest in digests]
+        found = await outcomes(*(self._storage.stat(key) for key in [*links, *contents]))
+        sizes: list[int | None] = []
+        for digest, link, lease, stat in zip(digests, links, found[: len(links)], found[len(links) :], strict=True):
+            if isinstance(lease, Exception):
+                _expect(lease, NotFound)
+                sizes.append(None)
+            elif isinstance(stat, Exception) or _is_hollow(digest, stat.size):
+                await self._lost(digest, stat)
+                sizes.append(None)
+            else:
+                await self._renew(link, lease)
+                sizes.append(stat.size)
+        return sizes
+
+    async def open(self, repository: Repository, digest: Digest) -> IReader:
+        """Open a blob for reading; whoever called closes it.
+
+        :raises BlobUnknown: the repository does not hold it.
+        """
+        lease, reader = await outcomes(
+            self._storage.stat(layout.layer_link(repository, digest)), self._storage.open(layout.blob(digest))
+        )
+        if isinstance(reader, Exception):
+            if not isinstance(lease, Exception):
+                await self._lost(digest, reader)
+        elif isinstance(lease, Exception):
+            reader.close()
+        elif _is_hollow(digest, reader.size):
+            reader.close()
+            await self._lost(digest, reader)
+        else:
+            opened: IReader = reader
+            return opened
+        if isinstance(lease, Exception):
+            _expect(lease, NotFound)
+        raise BlobUnknown(str(digest))
+
+    async def link(self, repository: Repository, digest: Digest) -> None:
+        """Let the repository hold a blob whose bytes are there."""
+        await self._storage.put(layout.layer_link(repository, digest), str(digest).encode())
+        self._seen[digest] = repository
+        self._seen.move_to_end(digest)
+        if len(self._seen) > HINTS:
+            self._seen.popitem(last=False)
+
+    async def unlink(self, repository: Repository, digest: Digest) -> None:
+        """:raises BlobUnknown: the repository does not hold it."""
+        try:
+            await self._storage.delete(layout.layer_link(repository, digest))
+        except NotFound:
+            raise BlobUnknown(str(digest)) from None
+
+    async def mount(self, repository: Repository, digest: Digest, source: Repository | None) -> bool:
+        """Link a blob that another repository holds.
+
+        :param source: where it is said to be, or ``None`` for wherever it is.
+        :returns: whether it was there.
+        """
+        if source is None:
+            source = await self._find(digest)
+        if source is None or (await self.sizes(source, [digest])) == [None]:
+            return False
+        await self.link(repository, digest)
+        return True
+
+    async def _find(self, digest: Digest) -> Repository | None:
+        """A repository that holds ``digest``: most often the one that was pushed to last."""
+        try:
+            await self._storage.stat(layout.blob(digest))
+        except (NotFound, Damaged):
+            return None
+        hint = self._seen.get(digest)
+        if hint is not None and (await self.sizes(hint, [digest])) != [None]:
+            return hint
+        after = ""
+        while names := await self._catalogue.page(after, 100):
+            found = await outcomes(*(self._storage.stat(layout.layer_link(name, digest)) for name in names))
+            for name, lease in zip(names, found, strict=True):
+                if not isinstance(lease, Exception):
+                    return name
+            after = names[-1].name
+        return None
+
+    async def _renew(self, link: str, lease: Stat) -> None:
+        if self._now() - lease.modified > LEASE:
+            try:
+                await self._storage.touch(link)
+            except NotFound:
+                self.log.debug("{link} went while its lease was renewed", link=link)
+
+    async def _lost(self, digest: Digest, found: object) -> None:
+        """The link is there, and the bytes are not, or are not what they were: so that the next push heals it (C7)."""
+        if isinstance(found, Exception) and not isinstance(found, Damaged):
+            _expect(found, NotFound)
+            return
+        key = layout.blob(digest)
+        self.log.error("{key} is damaged: moved to quarantine; push an image that has {digest} to heal it",
+                       key=key, digest=str(digest))
+        try:
+            await self._storage.quarantine(key)
+        except NotFound:
+            self.log.debug("{key} went before it could be moved", key=key)
+
+
+def _is_hollow(digest: Digest, size: int) -> bool:
+    """A file cut to nothing, as a power cut leaves it under a registry that does not sync."""
+    return size == 0 and digest != _EMPTY.get(digest.algorithm)
+
+
+_EMPTY = {algorithm: Digest.of(b"", algorithm) for algorithm in ("sha256", "sha512")}
+
+
+def _expect(error: Exception, kind: type[Exception]) -> None:
+    """Go on if this is what went wrong: a disk that fails must not look like a missing blob (C6)."""
+    if not isinstance(error, kind):
+        raise error

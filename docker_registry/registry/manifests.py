@@ -1,0 +1,301 @@
+"""Manifests and indexes: checked when they are pushed, immutable by digest, found by tag."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twisted.logger import Logger
+
+from docker_registry.deferreds import Shield, outcomes, together
+from docker_registry.digest import CANONICAL, Digest
+from docker_registry.errors import (
+    BlobInUse,
+    Damaged,
+    DeletionDisabled,
+    DigestMismatch,
+    ManifestBlobUnknown,
+    ManifestInvalid,
+    ManifestTooLarge,
+    ManifestUnknown,
+    NotFound,
+)
+from docker_registry.names import Repository, Tag
+from docker_registry.registry import documents
+from docker_registry.registry.blobs import Blobs
+from docker_registry.registry.documents import Descriptor, Document
+from docker_registry.registry.locks import RepositoryLocks
+from docker_registry.registry.settings import Settings
+from docker_registry.registry.tags import Tags
+from docker_registry.storage import layout
+from docker_registry.storage.interface import IStorage
+from docker_registry.threads import Runner
+
+CACHE = 64 << 20
+"""Bytes of manifests kept in memory. They never change; whether a repository holds one is asked of the store."""
+
+SLICE = 200
+"""References checked in one turn of the reactor."""
+
+HASTY = 64 << 10
+"""Bytes up to which a manifest is hashed and parsed without a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """:ivar digest: as it was asked for, or as its tag was made: its algorithm is the client's choice."""
+
+    digest: Digest
+    content: bytes
+    document: Document
+
+
+class Manifests:
+    log = Logger()
+
+    def __init__(
+        self,
+        storage: IStorage,
+        runner: Runner,
+        settings: Settings,
+        blobs: Blobs,
+        tags: Tags,
+        locks: RepositoryLocks,
+        shield: Shield,
+    ) -> None:
+        self._storage = storage
+        self._runner = runner
+        self._settings = settings
+        self._blobs = blobs
+        self._tags = tags
+        self._locks = locks
+        self._shield = shield
+        self._cache: OrderedDict[Digest, Manifest] = OrderedDict()
+        self._cached = 0
+
+    async def get(self, repository: Repository, reference: Tag | Digest) -> Manifest:
+        """:raises ManifestUnknown: no such tag or manifest in this repository."""
+        try:
+            if isinstance(reference, Tag):
+                digest = await self._tags.resolve(repository, reference)
+            else:
+                digest = reference
+                await self._storage.stat(layout.revision_link(repository, digest))
+            return self._cache.get(digest) or await self._read(digest)
+        except NotFound:
+            raise ManifestUnknown(str(reference)) from None
+
+    async def put(
+        self,
+        repository: Repository,
+        reference: Tag | Digest,
+        content: bytes,
+        content_type: str | None,
+        tags: Sequence[Tag] = (),
+    ) -> Manifest:
+        """Store a manifest and point tags at it.
+
+        :param tags: to be made besides, when ``reference`` is a digest.
+        :raises DigestMismatch: ``reference`` is not the content's digest.
+        :raises ManifestInvalid: see `documents.read`.
+        :raises ManifestTooLarge: longer than the limit.
+        :raises ManifestBlobUnknown: refers to what the repository does not hold.
+        """
+        if len(content) > self._settings.max_manifest_bytes:
+            raise ManifestTooLarge(f"a manifest has at most {self._settings.max_manifest_bytes} bytes")
+        if isinstance(reference, Tag):
+            algorithm, tags = CANONICAL, [reference]
+        else:
+            algorithm = reference.algorithm
+        manifest = await self._parse(content, algorithm, content_type)
+        if isinstance(reference, Digest) and manifest.digest != reference:
+            raise DigestMismatch(str(reference))
+        await self._shield(self._put(repository, manifest, tags))
+        return manifest
+
+    async def untag(self, repository: Repository, tag: Tag) -> None:
+        """Remove a tag; the manifest stays.
+
+        :raises ManifestUnknown: no such tag.
+        :raises DeletionDisabled: deleting is switched off.
+        """
+        self._check_deletion()
+        await self._shield(self._untag(repository, tag))
+
+    async def delete(self, repository: Repository, digest: Digest) -> None:
+        """Remove a manifest from the repository, with all tags that point at it.
+
+        :raises ManifestUnknown: the repository does not hold it.
+        :raises DeletionDisabled: deleting is switched off.
+        """
+        self._check_deletion()
+        await self._shield(self._delete(repository, digest))
+
+    async def delete_blob(self, repository: Repository, digest: Digest) -> None:
+        """Remove a blob from the repository; other repositories keep it.
+
+        :raises BlobUnknown: the repository does not hold it.
+        :raises BlobInUse: a manifest in the repository refers to it.
+        :raises DeletionDisabled: deleting is switched off.
+        """
+        self._check_deletion()
+        await self._shield(self._delete_blob(repository, digest))
+
+    async def digests(self, repository: Repository) -> list[Digest]:
+        """All manifests that the repository holds."""
+        found: list[Digest] = []
+        for algorithm in ("sha256", "sha512"):
+            after = ""
+            while entries := await self._storage.list(layout.revisions(repository, algorithm), after=after):
+                digests = [Digest(algorithm, entry.name) for entry in entries if entry.is_prefix]
+                for at in range(0, len(digests), SLICE):
+                    some = digests[at : at + SLICE]
+                    links = await outcomes(
+                        *(self._storage.stat(layout.revision_link(repository, digest)) for digest in some)
+                    )
+                    found += [each for each, link in zip(some, links, strict=True) if not isinstance(link, NotFound)]
+                after = entries[-1].name
+        return found
+
+    # Reading
+
+    async def read(self, digest: Digest) -> Manifest:
+        """A manifest that some repository is known to hold.
+
+        :raises NotFound: its bytes are not there, or are not what they were.
+        """
+        return self._cache.get(digest) or await self._read(digest)
+
+    async def _read(self, digest: Digest) -> Manifest:
+        key = layout.blob(digest)
+        try:
+            content = await self._storage.get(key)
+            manifest = await self._parse(content, digest.algorithm, None)
+            if manifest.digest != digest:
+                raise Damaged(key)
+        except (Damaged, ManifestInvalid):
+            self.log.error("{key} is damaged: moved to quarantine; push the image again to heal it", key=key)
+            await self._storage.quarantine(key)
+            raise NotFound(key) from None
+        self._remember(manifest)
+        return manifest
+
+    def _remember(self, manifest: Manifest) -> None:
+        self._cached += len(manifest.content) if manifest.digest not in self._cache else 0
+        self._cache[manifest.digest] = manifest
+        while self._cached > CACHE:
+            _, oldest = self._cache.popitem(last=False)
+            self._cached -= len(oldest.content)
+
+    async def _parse(self, content: bytes, algorithm: str, content_type: str | None) -> Manifest:
+        def parse() -> Manifest:
+            document = documents.read(content, content_type, self._settings.max_references)
+            return Manifest(Digest.of(content, algorithm), content, document)
+
+        return parse() if len(content) <= HASTY else await self._runner.slow(parse)
+
+    # Writing: runs to its end, though the client may go away.
+
+    async def _put(self, repository: Repository, manifest: Manifest, tags: Sequence[Tag]) -> None:
+        digest, link = manifest.digest, str(manifest.digest).encode()
+        async with self._locks.held(repository):
+            await self._check(repository, manifest.document)
+            await self._storage.put(layout.blob(digest), manifest.content)
+            keys = [layout.revision_link(repository, digest)]
+            if manifest.document.subject is not None:
+                keys.append(layout.referrer_link(repository, manifest.document.subject.digest, digest))
+            await together(*(self._storage.put(key, link) for key in keys))
+            await self._tags.point(repository, tags, digest)
+        self._remember(manifest)
+        self.log.info(
+            "pushed {repository} {digest} {tags}",
+            repository=repository.name, digest=str(digest), tags=",".join(tag.name for tag in tags),
+        )
+
+    async def _check(self, repository: Repository, document: Document) -> None:
+        """What the manifest refers to is in the repository, and as long as it says."""
+        blobs = await self._blob_sizes(repository, document.blobs)
+        children = await self._child_sizes(repository, document.children)
+        missing = [
+            str(each.digest)
+            for each, size in zip((*document.blobs, *document.children), (*blobs, *children), strict=True)
+            if size is None and self._is_needed(document, each)
+        ]
+        if missing:
+            raise ManifestBlobUnknown(list(dict.fromkeys(missing)))
+        for each, size in zip((*document.blobs, *document.children), (*blobs, *children), strict=True):
+            if size is not None and size != each.size:
+                raise ManifestInvalid(f"{each.digest} has {size} bytes, not {each.size}")
+
+    def _is_needed(self, document: Document, descriptor: Descriptor) -> bool:
+        if descriptor in document.children:
+            return not self._settings.allow_missing_children
+        return descriptor.is_distributed
+
+    async def _blob_sizes(self, repository: Repository, blobs: Sequence[Descriptor]) -> list[int | None]:
+        sizes: list[int | None] = []
+        for at in range(0, len(blobs), SLICE):
+            sizes += await self._blobs.sizes(repository, [each.digest for each in blobs[at : at + SLICE]])
+        return sizes
+
+    async def _child_sizes(self, repository: Repository, children: Sequence[Descriptor]) -> list[int | None]:
+        sizes: list[int | None] = []
+        for at in range(0, len(children), SLICE):
+            some = [each.digest for each in children[at : at + SLICE]]
+            links = [layout.revision_link(repository, digest) for digest in some]
+            found = await outcomes(*(self._storage.stat(key) for key in [*links, *map(layout.blob, some)]))
+            for link, stat in zip(found[: len(some)], found[len(some) :], strict=True):
+                for each in (link, stat):
+                    if isinstance(each, Exception) and not isinstance(each, NotFound):
+                        raise each
+                sizes.append(None if isinstance(link, NotFound) or isinstance(stat, NotFound) else stat.size)
+        return sizes
+
+    async def _untag(self, repository: Repository, tag: Tag) -> None:
+        async with self._locks.held(repository):
+            try:
+                await self._tags.remove(repository, tag)
+            except NotFound:
+                raise ManifestUnknown(str(tag)) from None
+        self.log.info("deleted {repository}:{tag}", repository=repository.name, tag=tag.name)
+
+    async def _delete(self, repository: Repository, digest: Digest) -> None:
+        """The tags go first and the link last, so that a crash between leaves nothing that points at nothing."""
+        async with self._locks.held(repository):
+            subject = await self._subject(repository, digest)
+            await self._tags.remove_all(repository, digest)
+            if subject is not None:
+                await self._storage.delete_tree(layout.referrer_link(repository, subject, digest))
+            await self._storage.delete(layout.revision_link(repository, digest))
+        self.log.info("deleted {repository} {digest}", repository=repository.name, digest=str(digest))
+
+    async def _subject(self, repository: Repository, digest: Digest) -> Digest | None:
+        """:raises ManifestUnknown: the repository does not hold the manifest."""
+        try:
+            await self._storage.stat(layout.revision_link(repository, digest))
+        except NotFound:
+            raise ManifestUnknown(str(digest)) from None
+        try:
+            document = (await self.read(digest)).document
+        except NotFound:                # its bytes were lost: the link goes all the same
+            return None
+        return document.subject.digest if document.subject else None
+
+    async def _delete_blob(self, repository: Repository, digest: Digest) -> None:
+        async with self._locks.held(repository):
+            await self._blobs.size(repository, digest)
+            for each in await self.digests(repository):
+                try:
+                    manifest = await self.read(each)
+                except NotFound:
+                    continue
+                if manifest.document.mentions(digest):
+                    raise BlobInUse(str(each))
+            await self._blobs.unlink(repository, digest)
+        self.log.info("deleted blob {repository} {digest}", repository=repository.name, digest=str(digest))
+
+    def _check_deletion(self) -> None:
+        if not self._settings.delete_enabled:
+            raise DeletionDisabled()
+

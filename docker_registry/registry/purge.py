@@ -1,0 +1,128 @@
+"""Upload sessions that nobody came back to are removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from docker_registry.deferreds import outcomes
+from docker_registry.errors import StorageError, UploadUnknown
+from docker_registry.names import Repository, UploadId
+from docker_registry.registry.catalogue import Catalogue
+from docker_registry.registry.uploads import Uploads
+from docker_registry.storage import layout
+from docker_registry.storage.interface import IStorage
+
+INTERVAL = 3600.0
+"""Seconds between two rounds."""
+
+PAGE = 100
+
+
+class UploadPurge:
+    """Rounds over all sessions, one an hour, beginning when the daemon starts.
+
+    A session's age counts from its last byte. A clock that was set forward between two rounds makes every session look
+    old: the jump is not held against those that were active before it (D12).
+
+    :param clock: measures the time between two rounds.
+    :param now: seconds since the epoch, by the wall clock.
+    :param age: seconds without a byte after which a session goes.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        storage: IStorage,
+        catalogue: Catalogue,
+        uploads: Uploads,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        age: float,
+    ) -> None:
+        self._storage = storage
+        self._catalogue = catalogue
+        self._uploads = uploads
+        self._clock = clock
+        self._now = now
+        self._age = age
+        self._seen = now()
+        self._jumps: list[tuple[float, float]] = []
+        self._next: IDelayedCall | None = None
+        self._round: Deferred[None] | None = None
+
+    def start(self) -> None:
+        self._next = None
+        self._round = Deferred.fromCoroutine(self._go())
+        self._round.addErrback(lambda failure: failure.trap(CancelledError))
+
+    def stop(self) -> None:
+        """No further round; one that is running ends at its next step."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        if self._round is not None:
+            self._round.cancel()
+            self._round = None
+
+    async def _go(self) -> None:
+        try:
+            await self.run()
+        except StorageError:
+            self.log.failure("looking for abandoned uploads failed; the next attempt is in an hour")
+        self._next = self._clock.callLater(INTERVAL, self.start)
+
+    async def run(self) -> int:
+        """One round; the number of sessions that went."""
+        self._notice_jump()
+        removed = left = 0
+        after = ""
+        while names := await self._catalogue.with_uploads(after, PAGE):
+            for repository in names:
+                gone, stayed = await self._purge(repository)
+                removed += gone
+                left += stayed
+            after = names[-1].name
+        self._uploads.open = left
+        if removed:
+            self.log.info("removed {removed} abandoned uploads", removed=removed)
+        return removed
+
+    def _notice_jump(self) -> None:
+        now = self._now()
+        jump = now - self._seen - 2 * INTERVAL
+        if jump > 0:
+            self.log.warn("the clock went forward by {hours:.0f} hours", hours=jump / 3600)
+            self._jumps.append((self._seen, jump))
+        self._seen = now
+
+    async def _purge(self, repository: Repository) -> tuple[int, int]:
+        gone = stayed = 0
+        after = ""
+        while entries := await self._storage.list(layout.uploads(repository), after=after, limit=PAGE):
+            after = entries[-1].name
+            for entry in entries:
+                try:
+                    upload = UploadId.parse(entry.name)
+                except UploadUnknown:
+                    continue
+                if await self._is_abandoned(repository, upload):
+                    await self._uploads.forget(repository, upload)
+                    gone += 1
+                else:
+                    stayed += 1
+        return gone, stayed
+
+    async def _is_abandoned(self, repository: Repository, upload: UploadId) -> bool:
+        if self._uploads.is_busy(upload):
+            return False
+        session = layout.upload(repository, upload)
+        entries = await self._storage.list(session)
+        stats = await outcomes(*(self._storage.stat(f"{session}/{entry.name}") for entry in entries))
+        active = max((stat.modified for stat in stats if not isinstance(stat, Exception)), default=0.0)
+        forgiven = sum(jump for before, jump in self._jumps if active <= before)
+        return self._now() - active - forgiven > self._age

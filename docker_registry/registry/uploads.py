@@ -1,0 +1,374 @@
+"""Upload sessions: bytes in, a blob out.
+
+A session is two keys: the bytes, and a state that says how many of them are durable and what digest those have. The
+state is written after the bytes are synced, so it never claims too much; what lies beyond it is cut off on resuming.
+hashlib's states cannot be stored: a session that goes on in the process that began it keeps its hash in memory, any
+other reads its bytes once more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from docker_registry.deferreds import Shield, outcomes
+from docker_registry.digest import CANONICAL, Digest, Hash, new_hash
+from docker_registry.errors import (
+    Damaged,
+    DigestInvalid,
+    DigestMismatch,
+    NotFound,
+    RangeInvalid,
+    SizeInvalid,
+    StorageError,
+    StorageFull,
+    TooManyUploads,
+    UploadUnknown,
+)
+from docker_registry.names import Repository, UploadId
+from docker_registry.registry.blobs import Blobs
+from docker_registry.registry.settings import Settings
+from docker_registry.storage import layout
+from docker_registry.storage.interface import IStorage, IWriter
+from docker_registry.threads import Runner
+
+REMEMBERED = 1000
+"""Sessions whose hash is kept in memory between two requests."""
+
+PIECE = 1 << 20
+"""Bytes read at a time when a session's bytes are hashed again."""
+
+
+class Source(Protocol):
+    """Where bytes come from: a request's body."""
+
+    async def read(self) -> Sequence[bytes]:
+        """The next parts, none at the end. Raises if the end does not come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The bytes that a request announces.
+
+    :ivar first: their place in the blob; ``None`` is wherever the session stands.
+    :ivar length: how many they are, ``None`` if nobody said.
+    """
+
+    first: int | None = None
+    length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What is stored of a session.
+
+    :ivar offset: bytes that are durable.
+    :ivar digest: of those bytes.
+    :ivar active: seconds since the epoch when the last byte came.
+    """
+
+    offset: int
+    digest: Digest
+    active: float
+
+    def to_bytes(self) -> bytes:
+        return json.dumps({"offset": self.offset, "digest": str(self.digest), "active": self.active}).encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> _State:
+        """:raises UploadUnknown: nobody here wrote this."""
+        try:
+            state = json.loads(content)
+            return cls(int(state["offset"]), Digest.parse(state["digest"]), float(state["active"]))
+        except (ValueError, TypeError, KeyError, DigestInvalid):
+            raise UploadUnknown("the session's state cannot be read") from None
+
+
+@dataclass(slots=True)
+class _Session:
+    """A session while a request works on it.
+
+    :ivar hasher: has seen the bytes up to the offset; ``None`` if another process wrote them.
+    """
+
+    repository: Repository
+    id: UploadId
+    state: _State
+    hasher: Hash | None
+
+    @property
+    def data(self) -> str:
+        return layout.upload_data(self.repository, self.id)
+
+
+class Uploads:
+    log = Logger()
+
+    def __init__(
+        self,
+        storage: IStorage,
+        runner: Runner,
+        now: Callable[[], float],
+        settings: Settings,
+        blobs: Blobs,
+        shield: Shield,
+    ) -> None:
+        self._storage = storage
+        self._runner = runner
+        self._now = now
+        self._settings = settings
+        self._blobs = blobs
+        self._shield = shield
+        self._busy: set[UploadId] = set()
+        self._known: OrderedDict[UploadId, _Session] = OrderedDict()
+        self.open = 0
+        """Sessions in the store, as far as this process has counted them."""
+
+    async def start(self, repository: Repository, algorithm: str = CANONICAL) -> UploadId:
+        """Open a session.
+
+        :param algorithm: of the digest that the blob will be given, if the client says so beforehand.
+        :raises DigestInvalid: an unsupported algorithm.
+        :raises TooManyUploads: as many sessions are open as may be.
+        """
+        if self.open >= self._settings.max_uploads:
+            raise TooManyUploads()
+        hasher = new_hash(algorithm)
+        state = _State(0, Digest(algorithm, hasher.hexdigest()), self._now())
+        session = _Session(repository, UploadId.new(), state, hasher)
+        await self._shield(self._record(session, state))
+        self.open += 1
+        return session.id
+
+    async def offset(self, repository: Repository, upload: UploadId) -> int:
+        """Bytes that the session holds durably.
+
+        :raises UploadUnknown: no such session in this repository.
+        """
+        return (await self._load(repository, upload)).state.offset
+
+    async def append(self, repository: Repository, upload: UploadId, source: Source, chunk: Chunk) -> int:
+        """Take more bytes; fires with the offset when they are durable.
+
+        :raises UploadUnknown: no such session in this repository.
+        :raises RangeInvalid: not where the session stands, or another request is writing to it.
+        :raises SizeInvalid: not as many bytes as announced; none are kept.
+        """
+        return await self._shield(self._append(repository, upload, source, chunk))
+
+    async def finish(
+        self, repository: Repository, upload: UploadId, digest: Digest, source: Source, chunk: Chunk
+    ) -> None:
+        """Take the last bytes, if there are any, and publish the blob in the repository.
+
+        :raises DigestMismatch: the bytes have another digest; the session stays.
+        :raises UploadUnknown, RangeInvalid, SizeInvalid: as `append`.
+        """
+        await self._shield(self._finish(repository, upload, digest, source, chunk))
+
+    async def take(self, repository: Repository, digest: Digest, source: Source, chunk: Chunk) -> None:
+        """Publish a blob from one body, without a session that anybody could come back to.
+
+        :raises DigestMismatch: the bytes have another digest.
+        """
+        await self._shield(self._take(repository, digest, source, chunk))
+
+    async def cancel(self, repository: Repository, upload: UploadId) -> None:
+        """End a session and free its space.
+
+        :raises UploadUnknown: no such session in this repository.
+        :raises RangeInvalid: a request is writing to it.
+        """
+        await self._shield(self._cancel(repository, upload))
+
+    def is_busy(self, upload: UploadId) -> bool:
+        """Whether a request is working on the session now."""
+        return upload in self._busy
+
+    async def forget(self, repository: Repository, upload: UploadId) -> None:
+        """Remove everything about a session, if there is anything."""
+        self._known.pop(upload, None)
+        await self._storage.delete_tree(layout.upload(repository, upload))
+
+    # What follows runs to its end, though the client may go away.
+
+    async def _append(self, repository: Repository, upload: UploadId, source: Source, chunk: Chunk) -> int:
+        async with self._working(repository, upload) as session:
+            _check_place(session, chunk)
+            writer = await self._receive(session, source, chunk)
+            await self._settle(session, writer)
+            return session.state.offset
+
+    async def _finish(
+        self, repository: Repository, upload: UploadId, digest: Digest, source: Source, chunk: Chunk
+    ) -> None:
+        async with self._working(repository, upload) as session:
+            _check_place(session, chunk)
+            writer = await self._receive(session, source, chunk)
+            if await self._digest(session, writer, digest.algorithm) != digest:
+                await self._settle(session, writer)
+                raise DigestMismatch(str(digest))
+            await self._publish(session, writer, digest)
+            self.open -= 1
+
+    async def _take(self, repository: Repository, digest: Digest, source: Source, chunk: Chunk) -> None:
+        hasher = new_hash(digest.algorithm)
+        state = _State(0, Digest(digest.algorithm, hasher.hexdigest()), self._now())
+        session = _Session(repository, UploadId.new(), state, hasher)
+        self._busy.add(session.id)
+        try:
+            writer = await self._receive(session, source, chunk)
+            if await self._digest(session, writer, digest.algorithm) != digest:
+                await writer.abandon()
+                raise DigestMismatch(str(digest))
+            await self._publish(session, writer, digest)
+        except BaseException:
+            await self.forget(repository, session.id)
+            raise
+        finally:
+            self._busy.discard(session.id)
+
+    async def _cancel(self, repository: Repository, upload: UploadId) -> None:
+        async with self._working(repository, upload):
+            await self.forget(repository, upload)
+            self.open -= 1
+
+    @asynccontextmanager
+    async def _working(self, repository: Repository, upload: UploadId) -> AsyncIterator[_Session]:
+        """The session, for one request at a time (D3)."""
+        if upload in self._busy:
+            raise RangeInvalid((await self._load(repository, upload)).state.offset)
+        self._busy.add(upload)
+        try:
+            yield await self._load(repository, upload)
+        finally:
+            self._busy.discard(upload)
+
+    async def _load(self, repository: Repository, upload: UploadId) -> _Session:
+        content, data = await outcomes(
+            self._storage.get(layout.upload_state(repository, upload)),
+            self._storage.stat(layout.upload_data(repository, upload)),
+        )
+        for found in (content, data):
+            if isinstance(found, Exception) and not isinstance(found, (NotFound, Damaged)):
+                raise found
+        if isinstance(content, Exception):
+            raise UploadUnknown(str(upload))
+        state = _State.from_bytes(content)
+        if state.offset > 0 and (isinstance(data, Exception) or data.size < state.offset):
+            # A crash after the bytes were published and before the session was removed: begin again.
+            state = _State(0, Digest.of(b"", state.digest.algorithm), state.active)
+        known = self._known.get(upload)
+        if known is not None and known.repository == repository and known.state == state:
+            return known
+        hasher = new_hash(state.digest.algorithm) if state.offset == 0 else None
+        return _Session(repository, upload, state, hasher)
+
+    async def _receive(self, session: _Session, source: Source, chunk: Chunk) -> IWriter:
+        """Write what comes, and let the session's hash follow.
+
+        When the source fails, what came is kept; when the bytes are not those announced or cannot be stored, the
+        session stands where it stood.
+        """
+        start = session.state.offset
+        writer: IWriter = await (
+            self._storage.resume(session.data, start) if start else self._storage.create(session.data)
+        )
+        self._known.pop(session.id, None)       # until its state is recorded again
+        try:
+            while parts := await self._next(session, writer, source):
+                if session.hasher is None:
+                    session.hasher = await self._rehash(session, session.state.digest.algorithm, start)
+                if chunk.length is not None and writer.offset - start + sum(map(len, parts)) > chunk.length:
+                    raise SizeInvalid(f"more than the {chunk.length} bytes announced")
+                await writer.write(parts, [session.hasher])
+            if chunk.length is not None and writer.offset - start != chunk.length:
+                raise SizeInvalid(f"{writer.offset - start} bytes instead of the {chunk.length} announced")
+        except BaseException:
+            await writer.close()
+            raise
+        return writer
+
+    async def _next(self, session: _Session, writer: IWriter, source: Source) -> Sequence[bytes]:
+        try:
+            return await source.read()
+        except BaseException:
+            await self._settle(session, writer)
+            raise
+
+    async def _digest(self, session: _Session, writer: IWriter, algorithm: str) -> Digest:
+        """The digest of all that was written."""
+        if session.hasher is not None and session.state.digest.algorithm == algorithm:
+            return Digest(algorithm, session.hasher.hexdigest())
+        if session.hasher is None and session.state.digest.algorithm == algorithm:
+            return session.state.digest
+        hasher = await self._rehash(session, algorithm, await self._sync(session, writer))
+        return Digest(algorithm, hasher.hexdigest())
+
+    async def _rehash(self, session: _Session, algorithm: str, size: int) -> Hash:
+        """Read back the first ``size`` bytes."""
+        hasher = new_hash(algorithm)
+        reader = await self._storage.open(session.data)
+        try:
+            while size and (piece := await reader.read(min(size, PIECE))):
+                await self._runner.slow(hasher.update, piece)
+                size -= len(piece)
+        finally:
+            reader.close()
+        if size:
+            raise Damaged(session.data)
+        return hasher
+
+    async def _sync(self, session: _Session, writer: IWriter) -> int:
+        try:
+            return await writer.sync()
+        except StorageFull:
+            await writer.close()
+            raise
+        except StorageError:
+            # What the system failed to write it may have dropped, and another fsync would not tell (C5).
+            self.log.error("upload {upload} to {repository} is lost: its bytes could not be made durable",
+                           upload=str(session.id), repository=str(session.repository))
+            await writer.abandon()
+            await self.forget(session.repository, session.id)
+            raise
+
+    async def _settle(self, session: _Session, writer: IWriter) -> None:
+        """Make what came durable, and say so in the state."""
+        digest = await self._digest(session, writer, session.state.digest.algorithm)
+        offset = await self._sync(session, writer)
+        await writer.close()
+        await self._record(session, _State(offset, digest, self._now()))
+
+    async def _record(self, session: _Session, state: _State) -> None:
+        await self._storage.put(layout.upload_state(session.repository, session.id), state.to_bytes())
+        session.state = state
+        self._known[session.id] = session
+        self._known.move_to_end(session.id)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    async def _publish(self, session: _Session, writer: IWriter, digest: Digest) -> None:
+        try:
+            await writer.commit(layout.blob(digest))
+        except StorageFull:
+            await writer.close()
+            raise
+        except StorageError:
+            await writer.abandon()
+            await self.forget(session.repository, session.id)
+            raise
+        await self._blobs.link(session.repository, digest)
+        await self.forget(session.repository, session.id)
+
+
+def _check_place(session: _Session, chunk: Chunk) -> None:
+    """A chunk begins where the session stands (distribution-spec 1.1, "Pushing a blob in chunks")."""
+    if chunk.first is not None and chunk.first != session.state.offset:
+        raise RangeInvalid(session.state.offset)
