@@ -62,13 +62,13 @@ class Blobs:
                 sizes.append(stat.size)
         return sizes
 
-    async def open(self, repository: Repository, digest: Digest) -> IReader:
-        """Open a blob for reading; whoever called closes it.
+    async def open(self, repository: Repository, digest: Digest, offset: int = 0) -> IReader:
+        """Open a blob for reading from ``offset`` on; whoever called closes it.
 
         :raises BlobUnknown: the repository does not hold it.
         """
         lease, reader = await outcomes(
-            self._storage.stat(layout.layer_link(repository, digest)), self._storage.open(layout.blob(digest))
+            self._storage.stat(layout.layer_link(repository, digest)), self._storage.open(layout.blob(digest), offset)
         )
         if isinstance(reader, Exception):
             if not isinstance(lease, Exception):

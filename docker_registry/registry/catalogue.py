@@ -36,7 +36,8 @@ class Catalogue:
     async def holds_anything(self, repository: Repository) -> bool:
         """Whether a manifest or a blob was pushed to ``repository``."""
         places = (layout.manifests(repository), layout.layers(repository))
-        return any(await together(*[self._storage.list(place, limit=1) for place in places]))
+        listed = await together(*[self._storage.list(place, limit=1) for place in places])
+        return any(listed)
 
     async def _walk(self, above: str, after: str, limit: int, found: list[Repository], mark: str) -> None:
         """Add what lies below ``above`` and beyond ``after``, until there are ``limit``.

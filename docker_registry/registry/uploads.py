@@ -57,11 +57,13 @@ class Chunk:
     """The bytes that a request announces.
 
     :ivar first: their place in the blob; ``None`` is wherever the session stands.
-    :ivar length: how many they are, ``None`` if nobody said.
+    :ivar length: how many they are said to be, ``None`` if nobody said.
+    :ivar sent: how many will come, ``None`` if that is not known before they end.
     """
 
     first: int | None = None
     length: int | None = None
+    sent: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,11 @@ class _Session:
     state: _State
     hasher: Hash | None
 
+    def begin_again(self) -> None:
+        """Stand at the beginning, whatever was there."""
+        self.hasher = new_hash(self.state.digest.algorithm)
+        self.state = _State(0, Digest(self.state.digest.algorithm, self.hasher.hexdigest()), self.state.active)
+
     @property
     def data(self) -> str:
         return layout.upload_data(self.repository, self.id)
@@ -139,10 +146,8 @@ class Uploads:
         """
         if self.open >= self._settings.max_uploads:
             raise TooManyUploads()
-        hasher = new_hash(algorithm)
-        state = _State(0, Digest(algorithm, hasher.hexdigest()), self._now())
-        session = _Session(repository, UploadId.new(), state, hasher)
-        await self._shield(self._record(session, state))
+        session = self._new(repository, algorithm)
+        await self._shield(self._record(session, session.state))
         self.open += 1
         return session.id
 
@@ -218,11 +223,10 @@ class Uploads:
             self.open -= 1
 
     async def _take(self, repository: Repository, digest: Digest, source: Source, chunk: Chunk) -> None:
-        hasher = new_hash(digest.algorithm)
-        state = _State(0, Digest(digest.algorithm, hasher.hexdigest()), self._now())
-        session = _Session(repository, UploadId.new(), state, hasher)
+        session = self._new(repository, digest.algorithm)
         self._busy.add(session.id)
         try:
+            _check_place(session, chunk)
             writer = await self._receive(session, source, chunk)
             if await self._digest(session, writer, digest.algorithm) != digest:
                 await writer.abandon()
@@ -250,6 +254,12 @@ class Uploads:
         finally:
             self._busy.discard(upload)
 
+    def _new(self, repository: Repository, algorithm: str) -> _Session:
+        hasher = new_hash(algorithm)
+        return _Session(
+            repository, UploadId.new(), _State(0, Digest(algorithm, hasher.hexdigest()), self._now()), hasher
+        )
+
     async def _load(self, repository: Repository, upload: UploadId) -> _Session:
         content, data = await outcomes(
             self._storage.get(layout.upload_state(repository, upload)),
@@ -261,14 +271,15 @@ class Uploads:
         if isinstance(content, Exception):
             raise UploadUnknown(str(upload))
         state = _State.from_bytes(content)
-        if state.offset > 0 and (isinstance(data, Exception) or data.size < state.offset):
-            # A crash after the bytes were published and before the session was removed: begin again.
-            state = _State(0, Digest.of(b"", state.digest.algorithm), state.active)
         known = self._known.get(upload)
         if known is not None and known.repository == repository and known.state == state:
-            return known
-        hasher = new_hash(state.digest.algorithm) if state.offset == 0 else None
-        return _Session(repository, upload, state, hasher)
+            session = known
+        else:
+            session = _Session(repository, upload, state, None)
+        if state.offset == 0 or isinstance(data, Exception) or data.size < state.offset:
+            # Also after a crash between publishing the bytes and removing the session.
+            session.begin_again()
+        return session
 
     async def _receive(self, session: _Session, source: Source, chunk: Chunk) -> IWriter:
         """Write what comes, and let the session's hash follow.
@@ -370,5 +381,10 @@ class Uploads:
 
 def _check_place(session: _Session, chunk: Chunk) -> None:
     """A chunk begins where the session stands (distribution-spec 1.1, "Pushing a blob in chunks")."""
+    if chunk.first == 0 and session.state.offset == 1:
+        # ``Range: 0-0`` is what a session of one byte answers, and one of none as well: the client took it for none.
+        session.begin_again()
     if chunk.first is not None and chunk.first != session.state.offset:
         raise RangeInvalid(session.state.offset)
+    if None not in (chunk.length, chunk.sent) and chunk.length != chunk.sent:
+        raise SizeInvalid(f"{chunk.sent} bytes instead of the {chunk.length} announced")

@@ -1,0 +1,73 @@
+"""``/v2/<name>/blobs/<digest>``."""
+
+from __future__ import annotations
+
+from docker_registry.digest import Digest
+from docker_registry.names import Repository
+from docker_registry.registry.registry import Registry
+from docker_registry.storage.interface import IFile
+from docker_registry.threads import Runner
+from docker_registry.v2.answers import FOREVER, NOSNIFF, VERSION, Headers, etag_matches, send
+from docker_registry.web.ranges import parse_range
+from docker_registry.web.request import Request
+from docker_registry.web.sending import send_source
+
+
+class BlobRoutes:
+    def __init__(self, registry: Registry, runner: Runner) -> None:
+        self._registry = registry
+        self._runner = runner
+
+    async def get(self, request: Request, repository: Repository, digest: Digest) -> None:
+        """The whole blob, or one range of it."""
+        if request.method == "GET" and request.header(b"range") is not None:
+            return await self._get_part(request, repository, digest)
+        if request.method == "HEAD":
+            size = await self._registry.blobs.size(repository, digest)
+            return send(request, 200, _headers(digest), length=size)
+        if etag_matches(request, b"if-none-match", digest):
+            await self._registry.blobs.size(repository, digest)
+            return send(request, 304, _headers(digest))
+        reader = await self._registry.blobs.open(repository, digest)
+        fd = reader.fileno() if IFile.providedBy(reader) else None
+        return await send_source(
+            request, 200, [VERSION, NOSNIFF, *_headers(digest)], reader, reader.size, fd=fd, runner=self._runner
+        )
+
+    async def _get_part(self, request: Request, repository: Repository, digest: Digest) -> None:
+        size = await self._registry.blobs.size(repository, digest)
+        wanted = request.header(b"range")
+        if request.header(b"if-range") is not None and not etag_matches(request, b"if-range", digest):
+            wanted = None
+        part = parse_range(wanted, size)
+        headers, first, length = _headers(digest), 0, size
+        if part is not None:
+            first, length = part.first, part.length
+            headers.append((b"Content-Range", b"bytes %d-%d/%d" % (part.first, part.last, size)))
+        reader = await self._registry.blobs.open(repository, digest, first)
+        fd = reader.fileno() if IFile.providedBy(reader) else None
+        return await send_source(
+            request,
+            200 if part is None else 206,
+            [VERSION, NOSNIFF, *headers],
+            reader,
+            length,
+            fd=fd,
+            offset=first,
+            runner=self._runner,
+        )
+
+    async def delete(self, request: Request, repository: Repository, digest: Digest) -> None:
+        await self._registry.manifests.delete_blob(repository, digest)
+        send(request, 202, [])
+
+
+def _headers(digest: Digest) -> Headers:
+    text = str(digest).encode("ascii")
+    return [
+        (b"Content-Type", b"application/octet-stream"),
+        (b"Docker-Content-Digest", text),
+        (b"ETag", b'"%b"' % text),
+        (b"Accept-Ranges", b"bytes"),
+        FOREVER,
+    ]
