@@ -57,7 +57,7 @@ class Catalogue:
             for name, marked in zip(names, marks, strict=True):
                 while below and below[0] < name:
                     await self._walk(above + heapq.heappop(below), after, limit, found, mark)
-                if marked and len(found) < limit:
+                if marked and above + name > after and len(found) < limit:
                     found += _repository(above + name)
                 heapq.heappush(below, f"{name}/")
             if len(entries) < LEVEL:
