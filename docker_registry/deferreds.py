@@ -10,6 +10,8 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from docker_registry.errors import SourceGone
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -76,7 +78,7 @@ class Shield:
             self._running.discard(running)
             if not waiting.called:
                 waiting.callback(result)            # a Failure starts the errbacks
-            elif isinstance(result, Failure):
+            elif isinstance(result, Failure) and result.check(SourceGone) is None:
                 # Whoever asked has gone: what failed would otherwise be forgotten.
                 self.log.failure("work failed after its client had gone", result)
             if not self._running:

@@ -19,6 +19,8 @@ RegistryError
      +- Damaged         the bytes are not those that were committed
      +- StorageFull     no room for more
      +- StorageFailed   the disk or the backend refused
+
+SourceGone             apart: whoever was sending bytes has gone; nobody's fault, and nothing to report
 """
 
 from __future__ import annotations
@@ -28,6 +30,10 @@ from collections.abc import Sequence
 
 class RegistryError(Exception):
     """The root of everything that the registry and its storage raise on purpose."""
+
+
+class SourceGone(Exception):
+    """Bytes that were being sent ended before their end, because of whoever sent them."""
 
 
 class Unknown(RegistryError):

@@ -7,8 +7,8 @@ from docker_registry.names import Repository, Tag
 from docker_registry.registry.manifests import Manifest
 from docker_registry.registry.registry import Registry
 from docker_registry.v2.answers import ASK_AGAIN, FOREVER, Headers, etag_matches, send
+from docker_registry.web.errors import Refusal
 from docker_registry.web.request import Request
-from docker_registry.web.site import Refusal
 
 MAX_TAGS = 100
 """Tags in one PUT; clients may count on 10 (distribution-spec after 1.1, "Pushing Manifests")."""

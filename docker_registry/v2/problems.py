@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from docker_registry import errors
-from docker_registry.web.body import BodyTooLarge
+from docker_registry.web.errors import BodyTooLarge
 from docker_registry.web.ranges import RangeNotSatisfiable
 from docker_registry.web.routing import BadPath, NoRoute, WrongMethod
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 from klein import Klein
 from twisted.logger import Logger
+from twisted.web.iweb import IRequest
 
 from docker_registry.digest import Digest
 from docker_registry.names import Repository, UploadId, parse_reference
@@ -43,7 +45,8 @@ class V2:
         """Answer one request; what went wrong is phrased here and nowhere else."""
         try:
             match = self._router.resolve(request.method, request.path)
-            await self.app.execute_endpoint(match.endpoint, request, **match.arguments)
+            answered: Any = self.app.execute_endpoint(match.endpoint, cast(IRequest, request), **match.arguments)
+            await answered
         except Exception as error:
             problem = problems.problem_for(error)
             if problem is None or request.status:
