@@ -1,0 +1,206 @@
+"""Every option: its type, its default, what it does. What is written here is what docs/configuration.md says."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic.fields import FieldInfo
+
+from docker_registry.config import document
+from docker_registry.config.values import (
+    Allowed,
+    Bytes,
+    Endpoints,
+    FromEnvironment,
+    Seconds,
+    StoragePath,
+    Units,
+    unsuitable,
+    why_not_usable,
+)
+
+SAMPLE_SECRET = "REPLACEME"
+"""What config_sample.yml has for ``secret_key``: known to everybody, and so good for nothing but trying out."""
+
+
+class Section(BaseModel):
+    """Options that stand together. Types are strict: ``"yes"`` is no boolean, ``"5"`` no number."""
+
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _from_environment(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, FromEnvironment):
+            return value
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if kind in (bool, int, float):
+            return document.scalar(value)
+        return tuple(value.split()) if get_origin(kind) is tuple else str(value)
+
+
+class Limits(Section):
+    """Limits of HTTP connections and requests."""
+
+    header_bytes: Bytes = Field(
+        default=32 << 10, ge=4 << 10, le=1 << 20, description="Request line and header fields of one request."
+    )
+    header_fields: int = Field(default=100, ge=20, le=10_000, description="Header fields of one request.")
+    target_bytes: Bytes = Field(default=8 << 10, ge=1 << 10, le=1 << 20, description="Path and query of one request.")
+    query_fields: int = Field(default=100, ge=10, le=10_000, description="Fields of one query.")
+    chunk_line_bytes: Bytes = Field(
+        default=4 << 10, ge=64, le=1 << 20,
+        description="The line before a chunk of a body, extensions included; and all trailers together.",
+    )
+    header_timeout: Seconds = Field(
+        default=20.0, ge=1, le=3600, description="From the first byte of a request to the end of its header fields."
+    )
+    keepalive_timeout: Seconds = Field(default=75.0, ge=0, le=3600, description="Between two requests of a connection.")
+    body_timeout: Seconds = Field(default=60.0, ge=1, le=3600, description="Without a byte of a body.")
+    body_floor: int = Field(
+        default=1024, ge=0, description="Bytes a second that a body must bring, on average over `body_timeout`."
+    )
+    response_timeout: Seconds = Field(
+        default=120.0, ge=1, le=86400, description="Without the client taking a byte of an answer."
+    )
+    drain_bytes: Bytes = Field(
+        default=16 << 20, ge=0, le=1 << 30,
+        description="Of a refused body, what is read and thrown away so that the client sees the answer.",
+    )
+    drain_timeout: Seconds = Field(default=2.0, ge=0, le=60, description="How long that may take.")
+    body_memory: Bytes = Field(
+        default=48 << 20, ge=4 << 20,
+        description="Bodies held in memory, all requests together; beyond it clients wait.",
+    )
+    connections: int = Field(default=1000, ge=1, description="Open connections.")
+    per_address: int = Field(
+        default=100, ge=0,
+        description="Open connections from one address. 0 is no limit of its own: right behind a proxy.",
+    )
+
+
+class Config(Section):
+    """What one flavor comes to."""
+
+    standalone: Annotated[bool, Allowed("true")] = Field(
+        default=True,
+        description="Whether the registry stands alone. `false` made docker-registry 0.x ask an index for the rights "
+        "of a client; no such index is supported, so only `true` is accepted.",
+    )
+    loglevel: Literal["debug", "info", "warn", "error", "critical"] = Field(
+        default="info", description="What is less important than this is not logged."
+    )
+    storage: Literal["local", "memory"] = Field(
+        default="local",
+        description="Where images are kept: `local` in a directory, `memory` nowhere, so that they are gone when the "
+        "registry stops.",
+    )
+    storage_path: StoragePath = Field(
+        default=None, description="The directory of `local`; made when it is absent. Required there."
+    )
+    sync: bool = Field(
+        default=True,
+        description="Whether a push is answered only when it would survive a power cut. `false` is faster, and for "
+        "registries whose content may be lost.",
+    )
+    secret_key: SecretStr | None = Field(
+        default=None,
+        description="Random text that signs what clients bring back. Without it each start makes its own, and what "
+        f"was signed before is void. `{SAMPLE_SECRET}` is refused in every flavor but `dev`.",
+    )
+    listen: Endpoints = Field(
+        default=("tcp:5000:interface=127.0.0.1",), min_length=1,
+        description="Where to listen. From `_env:` several are separated by blanks. `--listen` takes its place.",
+    )
+    threads: int = Field(
+        default=16, ge=2, le=256,
+        description="Threads for what would block: disk, hashing, large documents.",
+    )
+    shutdown_grace: Seconds = Field(
+        default=30.0, ge=0, le=3600,
+        description="What requests have to come to their end after SIGTERM; the rest is cut.",
+    )
+    delete_enabled: bool = Field(default=True, description="Whether tags, manifests and blobs can be deleted.")
+    allow_missing_children: bool = Field(
+        default=False,
+        description="Whether an index may name manifests that its repository does not hold (sparse indexes).",
+    )
+    max_manifest_bytes: Bytes = Field(
+        default=4 << 20, ge=4 << 20, le=16 << 20, description="Longest manifest. Clients count on 4MiB."
+    )
+    max_manifest_references: int = Field(
+        default=10_000, ge=100,
+        description="Blobs and manifests that one manifest names.",
+    )
+    max_uploads: int = Field(default=10_000, ge=1, description="Upload sessions that are open.")
+    upload_purge_age: Seconds = Field(
+        default=7 * 86400.0, ge=60, description="An upload session goes when it had no byte for this long."
+    )
+    max_page: int = Field(default=1000, ge=1, le=10_000, description="Entries of one page of a listing.")
+    limits: Limits = Field(default=Limits(), description="Limits of HTTP connections and requests.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_group(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A group whose lines are all commented out is not there."""
+        return {name: value for name, value in values.items() if name != "limits" or value is not None}
+
+    @field_validator("standalone")
+    @classmethod
+    def _no_index(cls, value: bool) -> bool:
+        if not value:
+            raise unsuitable("an index of docker-registry 0.x is not supported; remove the line, and let a proxy "
+                             "before the registry decide who may do what")
+        return value
+
+    @field_validator("storage_path")
+    @classmethod
+    def _usable(cls, value: StoragePath, info: ValidationInfo) -> StoragePath:
+        if info.data.get("storage") != "local":
+            return value
+        if value is None:
+            raise unsuitable("missing, and storage is local")
+        if reason := why_not_usable(value):
+            raise unsuitable(reason)
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _own_secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and not value.get_secret_value():
+            raise unsuitable("empty")
+        flavor = (info.context or {}).get("flavor", "dev")
+        if value is not None and value.get_secret_value() == SAMPLE_SECRET and flavor != "dev":
+            raise unsuitable("still the sample's, which everybody knows; set one of your own, such as "
+                             "`openssl rand -hex 32` prints, or remove the line")
+        return value
+
+
+def allowed(field: FieldInfo) -> str:
+    """What may be written for an option."""
+    said = next((each.text for each in field.metadata if isinstance(each, Allowed)), "") or _allowed_by_type(field)
+    low, high = (
+        next((show(field, getattr(each, name)) for each in field.metadata if hasattr(each, name)), None)
+        for name in ("ge", "le")
+    )
+    if high is not None:
+        return f"{said}; from {low} to {high}"
+    return f"{said}; at least {low}" if low is not None else said
+
+
+def _allowed_by_type(field: FieldInfo) -> str:
+    kind = field.annotation
+    if get_origin(kind) is Literal:
+        return ", ".join(get_args(kind))
+    if kind is Limits:
+        return "options, one in a line"
+    return "true, false" if kind is bool else "a whole number" if kind is int else "text"
+
+
+def show(field: FieldInfo, number: float) -> str:
+    """``number`` with the unit that suits the option."""
+    units = next((each for each in field.metadata if isinstance(each, Units)), None)
+    return units.show(number) if units else str(number)

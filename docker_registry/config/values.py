@@ -1,0 +1,164 @@
+"""The kinds of value that options have, and what a message says about them."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, cast
+
+from OpenSSL import SSL
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+from twisted.internet.endpoints import serverFromString
+
+UNSUITABLE = "unsuitable"
+
+
+class FromEnvironment(str):
+    """Text that came by way of ``_env:NAME``; an option that is no text reads it as YAML would."""
+
+    __slots__ = ()
+
+
+def unsuitable(text: str) -> PydanticCustomError:
+    """An error for a validator to raise. ``text`` says what is wrong and does not repeat a value that may be secret."""
+    return PydanticCustomError(UNSUITABLE, "{text}", {"text": text})
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Beside a type: what may stand there, for messages and for the documentation."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """Numbers that may carry a unit: ``30`` is the same as ``30s``.
+
+    :ivar factors: by unit, the smallest, which is 1, first.
+    """
+
+    factors: Mapping[str, int]
+
+    def parse(self, value: object) -> object:
+        """The number in the smallest unit; what is no text with a unit stays as it is, for the type to judge."""
+        match = re.fullmatch(r"([0-9]{1,15})\s*([A-Za-z]+)", value) if isinstance(value, str) else None
+        if match is None or match[2] not in self.factors:
+            return value
+        return int(match[1]) * self.factors[match[2]]
+
+    def show(self, number: float) -> str:
+        """``number`` in the largest unit that leaves it whole."""
+        for unit, factor in reversed([*self.factors.items()]):
+            if number and number % factor == 0:
+                return f"{number / factor:g}{unit}"
+        return f"{number:g}"
+
+
+TIME = Units(MappingProxyType({"s": 1, "m": 60, "h": 3600, "d": 86400}))
+SIZE = Units(MappingProxyType({"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}))
+
+Seconds = Annotated[
+    float, Allowed("seconds, or with a unit: 30s, 15m, 12h, 7d"), BeforeValidator(TIME.parse), TIME,
+    Field(allow_inf_nan=False),
+]
+Bytes = Annotated[int, Allowed("bytes, or with a unit: 512KiB, 4MiB, 1GiB"), BeforeValidator(SIZE.parse), SIZE]
+
+
+def _storage_path(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if "\0" in value or not value.startswith(("/", "./")):
+        raise unsuitable("neither absolute nor beginning with ./")
+    return Path(os.path.abspath(value))
+
+
+StoragePath = Annotated[
+    Path | None, Allowed("an absolute path, or one that begins with ./, from the working directory"),
+    BeforeValidator(_storage_path),
+]
+
+
+def _split(text: str) -> tuple[str, list[str], dict[str, str]]:
+    """The kind, the unnamed and the named arguments of an endpoint string; of what ``haproxy:`` wraps when it does."""
+    parts = re.split(r"(?<!\\):", text)
+    kind, *arguments = parts[1:] if parts[0] == "haproxy" and len(parts) > 1 else parts
+    plain = [re.sub(r"\\(.)", r"\1", argument) for argument in arguments]
+    return kind, [each for each in plain if "=" not in each], dict(each.split("=", 1) for each in plain if "=" in each)
+
+
+def tls_key(text: str) -> str | None:
+    """The file with the private key of an endpoint that speaks TLS."""
+    kind, _, named = _split(text)
+    return named.get("privateKey", "server.pem") if kind == "ssl" else None
+
+
+def endpoint(text: str) -> str:
+    """Check an endpoint string, and the certificate and key that it names.
+
+    :raises PydanticCustomError: nothing could listen there.
+    """
+    kind, unnamed, named = _split(text)
+    if kind in ("tcp", "tcp6", "ssl"):
+        port = named.get("port", unnamed[0] if unnamed else "")
+        if not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+            raise unsuitable("the port is no number from 0 to 65535")
+    if key := tls_key(text):
+        _check_certificate(named.get("certKey", key), key)
+    if kind == "systemd":
+        # Which sockets there are is known to the daemon that systemd starts, and to nobody else.
+        if named.get("domain") not in ("INET", "INET6", "UNIX") or not named.keys() & {"index", "name"}:
+            raise unsuitable("a systemd endpoint has a domain (INET, INET6, UNIX) and an index or a name")
+        return text
+    try:
+        serverFromString(cast(Any, None), text)     # keeps the reactor for later, and touches nothing
+    except (ValueError, TypeError, OSError, SSL.Error):
+        raise unsuitable("not an endpoint") from None
+    return text
+
+
+def _check_certificate(certificate: str, key: str) -> None:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_passwd_cb(lambda *_: b"")        # instead of asking at the terminal
+    for name, path, use in (
+        ("certKey", certificate, context.use_certificate_file), ("privateKey", key, context.use_privatekey_file)
+    ):
+        try:
+            with open(path, "rb"):
+                use(path)
+        except OSError as error:
+            raise unsuitable(f"{name} cannot be read: {os.strerror(error.errno or 0)}") from None
+        except SSL.Error:
+            mismatch = "the key does not match the certificate, or has a passphrase, or is no PEM"
+            raise unsuitable(mismatch if name == "privateKey" else "certKey is no certificate in PEM") from None
+
+
+Endpoints = Annotated[
+    tuple[Annotated[str, AfterValidator(endpoint)], ...],
+    Allowed("a list of Twisted's endpoint strings, such as tcp:5000:interface=127.0.0.1"),
+]
+
+
+def why_not_usable(path: Path) -> str | None:
+    """What keeps this process from storing at ``path``, which need not exist yet; ``None`` when nothing does."""
+    there = path
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        return "not a directory" if there == path else f"{there} is not a directory"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"{'not' if there == path else f'{there} is not'} writable for {_user()}"
+    return None
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"user {os.geteuid()}"
