@@ -16,7 +16,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 REASONS = {
     200: b"OK", 201: b"Created", 202: b"Accepted", 204: b"No Content", 206: b"Partial Content",
-    301: b"Moved Permanently", 302: b"Found", 304: b"Not Modified", 307: b"Temporary Redirect", 308: b"Permanent Redirect", 400: b"Bad Request",
+    301: b"Moved Permanently", 302: b"Found", 304: b"Not Modified", 307: b"Temporary Redirect",
+    308: b"Permanent Redirect", 400: b"Bad Request",
     401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found", 405: b"Method Not Allowed", 408: b"Request Timeout",
     409: b"Conflict", 411: b"Length Required", 412: b"Precondition Failed", 413: b"Content Too Large",
     414: b"URI Too Long", 416: b"Range Not Satisfiable", 417: b"Expectation Failed", 429: b"Too Many Requests",

@@ -1,0 +1,498 @@
+"""A directory: the tree of keys is a tree of files.
+
+::
+
+    <root>/
+      .lock            held while a daemon runs, with its pid
+      .format          the version of what lies here
+      .tmp/            files on their way to their place; emptied at start
+      .quarantine/     damaged files, for the operator
+      docker/registry/v2/...
+
+Files get to their place by one rename, after their bytes are synced; the directory is synced before anyone is told.
+Nothing leaves the root, whatever symbolic links lie below it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import stat
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed
+from docker_registry.storage.files import FileReader, LocalWriter, SmallReader, translated, translating
+from docker_registry.storage.interface import SMALL, Entry, IReader, IStorage, IWriter, Stat
+from docker_registry.storage.system import System
+from docker_registry.threads import Runner
+
+Entries = list[Entry]
+R = TypeVar("R")
+
+AT_ONCE = 128 << 10
+"""Bytes up to which an object is read when it is opened."""
+
+FORMAT = 1
+"""Of the tree; a newer one is not touched."""
+
+VERIFIED = 10_000
+"""Objects whose length was compared with the committed one, and need not be again while they stay the same file."""
+
+TMP, QUARANTINE = ".tmp", ".quarantine"
+
+_KEY = re.compile(r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)*")
+@implementer(IStorage)
+class LocalStorage:
+    """:param root: made if it is not there.
+    :param sync: whether anything is made durable; without, a power cut may lose what was acknowledged.
+    :param cached: whether what the kernel has in memory is read without a thread.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        root: Path,
+        runner: Runner,
+        clock: IReactorTime,
+        *,
+        sync: bool = True,
+        system: System | None = None,
+        cached: bool = True,
+    ) -> None:
+        self.root = root
+        self._runner = runner
+        self._clock = clock
+        self._sync = sync
+        self._system = system or System()
+        self._cached = cached
+        self._fd = self._tmp = self._quarantine = self._lock = -1
+        self._names = itertools.count()
+        self._making: set[str] = set()
+        self._making_lock = threading.Lock()
+        self._verified: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
+
+    # Reading
+
+    def stat(self, key: str) -> Deferred[Stat]:
+        return self._read(self._stat, key)
+
+    def get(self, key: str) -> Deferred[bytes]:
+        return self._read(self._get, key)
+
+    def open(self, key: str, offset: int = 0) -> Deferred[IReader]:
+        return self._read(self._open, key, offset)
+
+    def _read(self, function: Callable[..., R | None], key: str, *args: int) -> Deferred[R]:
+        """Without a thread if nothing has to come from the disk, with one otherwise."""
+        if self._cached:
+            fired: Deferred[R] = Deferred()
+            try:
+                result = function(key, *args, cached=True)
+            except StorageError as error:
+                fired.errback(error)
+                return fired
+            if result is not None:
+                fired.callback(result)
+                return fired
+        return self._runner.quick(function, key, *args)  # type: ignore[arg-type]
+
+    def _stat(self, key: str, *, cached: bool = False) -> Stat | None:
+        opened = self._opened(key, cached)
+        if opened is None:
+            return None
+        fd, found = opened
+        self._system.close(fd)
+        return Stat(found.st_size, found.st_mtime)
+
+    def _get(self, key: str, *, cached: bool = False) -> bytes | None:
+        opened = self._opened(key, cached)
+        if opened is None:
+            return None
+        fd, found = opened
+        try:
+            if found.st_size > SMALL:
+                raise Damaged(f"{key} has {found.st_size} bytes")
+            return self._content(key, fd, 0, found.st_size, cached)
+        finally:
+            self._system.close(fd)
+
+    def _open(self, key: str, offset: int = 0, *, cached: bool = False) -> IReader | None:
+        opened = self._opened(key, cached)
+        if opened is None:
+            return None
+        fd, found = opened
+        length = max(found.st_size - offset, 0)
+        if length > AT_ONCE:
+            return FileReader(self._system, self._runner, key, fd, found.st_size, found.st_mtime, offset)
+        try:
+            content = self._content(key, fd, offset, length, cached)
+        finally:
+            self._system.close(fd)
+        return None if content is None else SmallReader(content, found.st_size, found.st_mtime)
+
+    def _opened(self, key: str, cached: bool) -> tuple[int, os.stat_result] | None:
+        """A descriptor of the object and what the file system says of it; ``None`` if that needs the disk."""
+        path = _checked(key)
+        try:
+            fd = self._system.open_cached(self._fd, path) if cached else self._system.open_file(self._fd, path)
+        except OSError as error:
+            raise translated(error, key) from error
+        if fd is None:
+            return None
+        try:
+            found = os.fstat(fd) if cached else self._system.fstat(fd)
+            if self._is_whole(key, fd, found, cached):
+                return fd, found
+        except OSError as error:
+            self._system.close(fd)
+            raise translated(error, key) from error
+        except StorageError:
+            self._system.close(fd)
+            raise
+        self._system.close(fd)
+        return None
+
+    def _is_whole(self, key: str, fd: int, found: os.stat_result, cached: bool) -> bool:
+        """Whether the file is as long as it was committed; no answer without the disk is a no.
+
+        :raises Damaged: it is not.
+        """
+        if not stat.S_ISREG(found.st_mode):
+            raise Damaged(f"{key} is not a file")
+        mark = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if self._verified.get(key) == mark:
+            return True
+        if cached:
+            return False
+        committed = self._system.committed_size(fd)
+        if committed is not None and committed != found.st_size:
+            raise Damaged(f"{key} has {found.st_size} bytes instead of {committed}")
+        self._verified[key] = mark
+        while len(self._verified) > VERIFIED:
+            self._verified.popitem(last=False)
+        return True
+
+    def _content(self, key: str, fd: int, offset: int, count: int, cached: bool) -> bytes | None:
+        if not count:
+            return b""
+        if cached:
+            return self._system.pread_cached(fd, count, offset)
+        try:
+            content = self._system.pread(fd, count, offset)
+        except OSError as error:
+            raise translated(error, key) from error
+        if len(content) != count:
+            raise Damaged(f"{key} ends early")
+        return content
+
+    def list(self, prefix: str, after: str = "", limit: int = 1000) -> Deferred[Entries]:
+        return self._runner.quick(self._list, prefix, after, limit)
+
+    def _list(self, prefix: str, after: str, limit: int) -> Entries:
+        try:
+            fd = self._system.open_directory(self._fd, _checked(prefix) if prefix else "")
+        except OSError as error:
+            problem = translated(error, prefix)
+            if isinstance(problem, NotFound):
+                return []
+            raise problem from error
+        try:
+            found = [
+                Entry(entry.name, entry.is_dir(follow_symlinks=False))
+                for entry in self._system.scan(fd)
+                if entry.name > after and _KEY.fullmatch(entry.name) and not entry.name.startswith(".")
+            ]
+        except OSError as error:
+            raise translated(error, prefix) from error
+        finally:
+            self._system.close(fd)
+        return sorted(found, key=lambda entry: entry.name)[:limit]      # ASCII: byte order
+
+    def touch(self, key: str) -> Deferred[None]:
+        return self._runner.quick(translating(self._touch), key)
+
+    def _touch(self, key: str) -> None:
+        fd = self._system.open_file(self._fd, _checked(key))
+        try:
+            self._system.touch(fd, self._clock.seconds())
+        finally:
+            self._system.close(fd)
+
+    # Writing
+
+    def put(self, key: str, content: bytes) -> Deferred[None]:
+        return self._runner.slow(translating(self._put), key, content)
+
+    def _put(self, key: str, content: bytes) -> None:
+        name = self._new_name()
+        fd = self._system.open_new(self._tmp, name)
+        try:
+            try:
+                self._system.write(fd, [content])
+                self._system.set_size(fd, len(content))
+                self.fsync(fd)
+            finally:
+                self._system.close(fd)
+            self.publish(self._tmp, name, key)
+        except BaseException:
+            with suppress(OSError):
+                self._system.remove_tree(self._tmp, name)
+            raise
+
+    def publish(self, source: int, name: str, key: str) -> None:
+        """Move a synced file to its place; whatever stands there gives way."""
+        path = _checked(key)
+        above, _, last = path.rpartition("/")
+        directory = self._directory(above)
+        try:
+            try:
+                self._system.rename(source, name, directory, last)
+            except IsADirectoryError:
+                self._move_to_quarantine(directory, last, key)
+                self._system.rename(source, name, directory, last)
+            self._verified.pop(key, None)
+            self.fsync(directory)
+        finally:
+            self._system.close(directory)
+
+    def create(self, key: str) -> Deferred[IWriter]:
+        return self._runner.slow(translating(self._create), key)
+
+    def _create(self, key: str) -> IWriter:
+        above, _, last = _checked(key).rpartition("/")
+        directory = self._directory(above)
+        try:
+            fd = self._system.open_new(directory, last)
+            return LocalWriter(self, self._system, self._runner, key, fd, directory, 0)
+        except BaseException:
+            self._system.close(directory)
+            raise
+
+    def resume(self, key: str, offset: int) -> Deferred[IWriter]:
+        return self._runner.slow(translating(self._resume), key, offset)
+
+    def _resume(self, key: str, offset: int) -> IWriter:
+        above, _, last = _checked(key).rpartition("/")
+        directory = self._system.open_directory(self._fd, above)
+        try:
+            fd = self._system.open_again(directory, last)
+        except BaseException:
+            self._system.close(directory)
+            raise
+        try:
+            size = self._system.fstat(fd).st_size
+            if size < offset:
+                raise Damaged(f"{key} has {size} bytes instead of {offset}")
+            self._system.forget_size(fd)
+            if size > offset:
+                self._system.truncate(fd, offset)
+            os.lseek(fd, offset, os.SEEK_SET)
+            return LocalWriter(self, self._system, self._runner, key, fd, directory, offset)
+        except BaseException:
+            self._system.close(fd)
+            self._system.close(directory)
+            raise
+
+    def delete(self, key: str) -> Deferred[None]:
+        return self._runner.slow(translating(self._delete), key)
+
+    def _delete(self, key: str) -> None:
+        above, _, last = _checked(key).rpartition("/")
+        directory = self._system.open_directory(self._fd, above)
+        try:
+            self._system.unlink(directory, last)
+            self._verified.pop(key, None)
+            self.fsync(directory)
+        finally:
+            self._system.close(directory)
+
+    def delete_tree(self, prefix: str) -> Deferred[None]:
+        return self._runner.slow(translating(self._delete_tree), prefix)
+
+    def _delete_tree(self, prefix: str) -> None:
+        """Away in one step, then piece by piece; what a crash leaves of it is removed at the next start."""
+        above, _, last = _checked(prefix).rpartition("/")
+        name = self._new_name()
+        try:
+            directory = self._system.open_directory(self._fd, above)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        try:
+            self._system.rename(directory, last, self._tmp, name)
+            self.fsync(directory)
+        except FileNotFoundError:
+            return
+        finally:
+            self._system.close(directory)
+        self._system.remove_tree(self._tmp, name)
+
+    def quarantine(self, key: str) -> Deferred[None]:
+        return self._runner.slow(translating(self._take_out), key)
+
+    def _take_out(self, key: str) -> None:
+        above, _, last = _checked(key).rpartition("/")
+        directory = self._system.open_directory(self._fd, above)
+        try:
+            self._move_to_quarantine(directory, last, key)
+        finally:
+            self._system.close(directory)
+
+    def _move_to_quarantine(self, directory: int, name: str, key: str) -> None:
+        kept = f"{time.time_ns()}-{quote(key, safe='')[-200:]}"
+        self._system.rename(directory, name, self._quarantine, kept)
+        self._verified.pop(key, None)
+        self.fsync(self._quarantine)
+        self.fsync(directory)
+        self.log.warn("{key} is kept as {path}", key=key, path=str(self.root / QUARANTINE / kept))
+
+    # Directories
+
+    def _directory(self, path: str) -> int:
+        """A descriptor of a directory whose entry, and those above it, are durable."""
+        try:
+            fd = self._system.open_directory(self._fd, path)
+        except FileNotFoundError:
+            return self._make_directory(path)
+        if self._making:
+            self._settle(path)
+        return fd
+
+    def _make_directory(self, path: str) -> int:
+        above, _, name = path.rpartition("/")
+        parent = self._directory(above) if above else self._system.open_directory(self._fd, "")
+        try:
+            with self._making_lock:
+                self._making.add(path)
+            with suppress(FileExistsError):     # somebody was faster, who is not known to have synced
+                self._system.mkdir(parent, name)
+            self.fsync(parent)
+            with self._making_lock:
+                self._making.discard(path)
+        finally:
+            self._system.close(parent)
+        return self._system.open_directory(self._fd, path)
+
+    def _settle(self, path: str) -> None:
+        """Another thread is making this directory, or one above: see to it that its entry is durable."""
+        with self._making_lock:
+            above = [made for made in self._making if path == made or path.startswith(f"{made}/")]
+        for made in above:
+            parent = self._system.open_directory(self._fd, made.rpartition("/")[0])
+            try:
+                self.fsync(parent)
+            finally:
+                self._system.close(parent)
+
+    def fsync(self, fd: int) -> None:
+        if self._sync:
+            self._system.fsync(fd)
+
+    def _new_name(self) -> str:
+        return f"{os.getpid()}-{next(self._names)}"
+
+    # Life
+
+    def start(self) -> Deferred[None]:
+        """Take the directory for this process.
+
+        :raises StorageError: it cannot be used; the text says what to do.
+        """
+        return self._runner.slow(self._start)
+
+    def _start(self) -> None:
+        try:
+            self.root.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self._fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._take_lock()
+            for name in (TMP, QUARANTINE):
+                (self.root / name).mkdir(mode=0o750, exist_ok=True)
+            self._tmp = os.open(TMP, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
+            self._quarantine = os.open(
+                QUARANTINE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd
+            )
+            for name in os.listdir(self._tmp):
+                self._system.remove_tree(self._tmp, name)
+            self._check_format()
+            self._check_case()
+            self.fsync(self._fd)
+        except OSError as error:
+            self._release()
+            raise StorageFailed(f"storage_path {self.root} cannot be used: {error.strerror}") from error
+        except StorageError:
+            self._release()
+            raise
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640, dir_fd=self._fd)
+        try:
+            self._system.lock(self._lock)
+        except BlockingIOError:
+            pid = os.pread(self._lock, 20, 0).decode("ascii", "replace").strip()
+            raise StorageFailed(
+                f"storage_path {self.root} is used by another registry, process {pid}: stop that first"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
+
+    def _check_format(self) -> None:
+        mark = self.root / ".format"
+        try:
+            found = mark.read_text("ascii").strip()
+        except FileNotFoundError:
+            self._put_mark()
+            return
+        if not found.isdigit() or int(found) > FORMAT:
+            raise StorageFailed(
+                f"storage_path {self.root} has format {found[:20]!r}, and this registry knows {FORMAT}: "
+                "run the version that wrote it, or a newer one"
+            )
+
+    def _put_mark(self) -> None:
+        name = self._new_name()
+        fd = self._system.open_new(self._tmp, name)
+        try:
+            self._system.write(fd, [b"%d\n" % FORMAT])
+            self.fsync(fd)
+        finally:
+            self._system.close(fd)
+        self._system.rename(self._tmp, name, self._fd, ".format")
+
+    def _check_case(self) -> None:
+        """Where ``A`` and ``a`` are one file, two tags would be."""
+        name = f"Case-{self._new_name()}"
+        self._system.close(self._system.open_new(self._tmp, name))
+        try:
+            if (self.root / TMP / name.lower()).exists():
+                raise StorageFailed(f"storage_path {self.root} takes A and a for the same: use another file system")
+        finally:
+            self._system.unlink(self._tmp, name)
+
+    def close(self) -> Deferred[None]:
+        self._release()
+        return succeed(None)
+
+    def _release(self) -> None:
+        for fd in (self._tmp, self._quarantine, self._lock, self._fd):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._tmp = self._quarantine = self._lock = -1
+
+def _checked(key: str) -> str:
+    """:raises StorageFailed: no key; nothing else gets to the file system."""
+    if _KEY.fullmatch(key) is None:
+        raise StorageFailed(f"{key[:200]!r} is no key")
+    return key
