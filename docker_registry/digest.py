@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from docker_registry.errors import DigestInvalid
@@ -50,10 +51,7 @@ class Digest:
 
         :raises DigestInvalid: unknown algorithm, wrong length, or upper case.
         """
-        match = _SHAPE.fullmatch(text)
-        if match is None or len(match[2]) != _HEX_LENGTH.get(match[1]):
-            raise DigestInvalid(text)
-        return cls(match[1], match[2])
+        return _parse(text)
 
     @classmethod
     def of(cls, content: bytes, algorithm: str = CANONICAL) -> Digest:
@@ -64,3 +62,11 @@ class Digest:
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.hex}"
+
+
+@lru_cache(4096)
+def _parse(text: str) -> Digest:
+    match = _SHAPE.fullmatch(text)
+    if match is None or len(match[2]) != _HEX_LENGTH.get(match[1]):
+        raise DigestInvalid(text)
+    return Digest(match[1], match[2])

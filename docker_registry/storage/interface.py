@@ -109,6 +109,12 @@ class IWriter(Interface):
 class IStorage(Interface):
     """A flat key space of byte strings."""
 
+    def start() -> Deferred[None]:
+        """Make it usable; nothing else is called before this has fired.
+
+        :raises StorageError: it cannot be used; the text says what to do.
+        """
+
     def stat(key: str) -> Deferred[Stat]:
         """:raises NotFound: nothing is stored at ``key``.
         :raises Damaged: what is there is not what was committed.

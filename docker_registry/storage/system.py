@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 Hook = Callable[[str, str], None]
 """Called before each call with its name and what it is about; it may raise in its place."""
@@ -25,15 +26,26 @@ class _How(ctypes.Structure):
     _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_syscall = _libc.syscall
-_syscall.restype = ctypes.c_long
-_syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_How), ctypes.c_size_t]
+def _syscall(library: ctypes.CDLL) -> Callable[..., int]:
+    function = library.syscall
+    function.restype = ctypes.c_long
+    function.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_How), ctypes.c_size_t]
+    return function
+
+
+_blocking = _syscall(ctypes.CDLL(None, use_errno=True))
+_at_once = _syscall(ctypes.PyDLL(None, use_errno=True))     # keeps the interpreter's lock: for what never waits
+
+
+@lru_cache(64)
+def _how(flags: int, mode: int, resolve: int) -> _How:
+    """The kernel only reads it, so one serves all."""
+    return _How(flags | os.O_CLOEXEC, mode, resolve)
 
 
 def _openat2(directory: int, path: str, flags: int, mode: int, resolve: int) -> int:
-    how = _How(flags | os.O_CLOEXEC, mode, resolve)
-    fd: int = _syscall(_OPENAT2, directory, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+    call = _at_once if resolve & _CACHED else _blocking
+    fd = call(_OPENAT2, directory, path.encode(), _how(flags, mode, resolve), ctypes.sizeof(_How))
     if fd < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), path)

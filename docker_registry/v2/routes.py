@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from klein import Klein
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 
 from docker_registry.digest import Digest
@@ -19,7 +21,7 @@ from docker_registry.v2.lists import ListRoutes
 from docker_registry.v2.manifests import ManifestRoutes
 from docker_registry.v2.uploads import UploadRoutes
 from docker_registry.web.request import Request
-from docker_registry.web.routing import NameConverter, Router
+from docker_registry.web.routing import BadPath, NameConverter, NoRoute, Router, WrongMethod
 
 _app = Klein()
 _app.url_map.converters["name"] = NameConverter
@@ -39,23 +41,35 @@ class V2:
         self._uploads = UploadRoutes(registry)
         self._manifests = ManifestRoutes(registry)
         self._lists = ListRoutes(registry)
-        self._router = Router(self.app)
+        self._app = self.app                # bound once: Klein binds anew at each access
+        self._router = Router(self._app)
 
-    async def handle(self, request: Request) -> None:
+    def handle(self, request: Request) -> Deferred[None]:
         """Answer one request; what went wrong is phrased here and nowhere else."""
         try:
             match = self._router.resolve(request.method, request.path)
-            answered: Any = self.app.execute_endpoint(match.endpoint, cast(IRequest, request), **match.arguments)
-            await answered
-        except Exception as error:
-            problem = problems.problem_for(error)
-            if problem is None or request.status:
-                raise                       # not ours to phrase, or too late to
-            if problem is problems.INTERNAL:
-                self.log.failure("{method} {path} failed", method=request.method, path=request.path)
-            listed = problems.entries(problem, error)
-            headers = [answers.JSON, NO_STORE, *problems.extra_headers(problem, error)]
-            answers.send(request, problem.status, headers, problems.body(listed))
+        except (NoRoute, WrongMethod, BadPath):
+            answered: Deferred[Any] = fail()
+        else:
+            answered = cast(
+                "Deferred[Any]",
+                self._app.execute_endpoint(match.endpoint, cast(IRequest, request), **match.arguments),
+            )
+        answered.addErrback(self._phrase, request)
+        return answered
+
+    def _phrase(self, failure: Failure, request: Request) -> None:
+        error = failure.value
+        assert error is not None
+        problem = problems.problem_for(error)
+        if problem is None or request.status:
+            failure.raiseException()        # not ours to phrase, or too late to
+            return
+        if problem is problems.INTERNAL:
+            self.log.failure("{method} {path} failed", failure, method=request.method, path=request.path)
+        listed = problems.entries(problem, error)
+        headers = [answers.JSON, NO_STORE, *problems.extra_headers(problem, error)]
+        answers.send(request, problem.status, headers, problems.body(listed))
 
     def refusal(self, status: int, reason: str, target: bytes) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
         """The body of an answer that was decided before there was a request to route."""

@@ -19,6 +19,7 @@ import httptools
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol as BaseProtocol
+from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -84,6 +85,8 @@ class Channel(BaseProtocol):
         self._drained = 0
         self._body_held = self._paused = self._write_full = self._lost = False
         self._input_ended = self._whole = False
+        self._is_plain = False              # a socket, without TLS or a proxy's line before it
+        self._buffered = False              # whether bytes wait in the transport
         self._parser = httptools.HttpRequestParser(self)
         self._new_message()
 
@@ -93,10 +96,12 @@ class Channel(BaseProtocol):
         if hasattr(self.transport, "bufferSize"):
             self.transport.bufferSize = RECEIVE
         self.address = _host(self.transport.getPeer())
+        if isinstance(self.transport, Connection) and not self.transport.TLS:
+            self._is_plain = True
         self.transport.registerProducer(self, True)
         if not self.site.opened(self):
             self._enter(State.LAST)
-            self.transport.write(_FULL)
+            self.write(_FULL)
             self._let_go()
 
     @property
@@ -144,7 +149,7 @@ class Channel(BaseProtocol):
             self.sender.pause()
 
     def resumeProducing(self) -> None:
-        self._write_full = False
+        self._write_full = self._buffered = False
         self.progressed()
         if self.sender is not None:
             self.sender.resume()
@@ -208,22 +213,26 @@ class Channel(BaseProtocol):
             raise Refusal(400, "malformed request")
         if stripped:
             self._head_bytes = 0
-            self._enter(State.HEAD)
+            if not self._read_head():
+                self._enter(State.HEAD)
 
-    def _read_head(self) -> None:
+    def _read_head(self) -> bool:
+        """Whether all of it is here."""
         data = self._pending
         if self._head_bytes == 0 and data[0] == 0x16:
             self.transport.abortConnection()        # a TLS greeting on a plain port: clients try that first
             self._pending = b""
-            return
+            return False
         head = data[: self._head_end(data)]
         self._pending = data[len(head) :]
         self._head_bytes += len(head)
         self._tail = (self._tail + head[-3:])[-3:]
         self._feed(head)
         self._judge_size()
-        if self._headed:
-            self._open_request()
+        if not self._headed:
+            return False
+        self._open_request()
+        return True
 
     def _head_end(self, data: bytes) -> int:
         """Where in ``data`` the head ends; all of it is head if the end is yet to come."""
@@ -255,10 +264,11 @@ class Channel(BaseProtocol):
         )
         self.site.began(self._request)
         self._chunks = Chunks(self.site.limits.chunk_line_bytes) if length is None else None
-        self._enter(State.BODY)
         if self._complete:
             self._end_body()
-        elif not self._pending:
+            return
+        self._enter(State.BODY)
+        if not self._pending:
             self._start()
 
     def _announced(self) -> int | None:
@@ -310,7 +320,7 @@ class Channel(BaseProtocol):
     def _start(self) -> None:
         request = self._request
         if self._running is None and request is not None:
-            running = Deferred.fromCoroutine(self.site.serve(request))
+            running = self.site.handler(request)
             running.addErrback(self._failed, request)
             if request is self._request:
                 self._running = running
@@ -355,7 +365,8 @@ class Channel(BaseProtocol):
         """Write the end of an answer, and go on to what comes after it."""
         if request is not self._request:
             return                                  # the connection has gone, or was answered over the handler's head
-        self.transport.write(data)
+        if data:
+            self.write(data)
         self._request = self._running = None
         self.site.ended(request)
         if not request.body.complete:
@@ -396,8 +407,25 @@ class Channel(BaseProtocol):
         rest = (request.content_length or 0) - request.body.received
         return self._chunks is None and 0 < rest <= len(self._pending)
 
+    def write(self, data: bytes) -> None:
+        """Send, or let the transport send when it can.
+
+        What a plain socket takes is sent at once: asking the reactor to say when costs more than a small answer.
+        """
+        if self._is_plain and not self._buffered:
+            sent = self.transport.writeSomeData(data)
+            if not isinstance(sent, int):
+                return                              # the connection is lost; the reactor will say so
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self._buffered = True
+        self.transport.write(data)
+        if self._buffered:
+            self.transport.producerPaused = True    # so that `resumeProducing` is called when it has gone
+
     def _invite(self) -> None:
-        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # Time
 

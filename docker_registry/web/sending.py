@@ -109,7 +109,7 @@ class _Gate:
     async def write(self, piece: bytes) -> None:
         """:raises ClientGone: nobody is listening any more."""
         if not self._gone:
-            self._channel.transport.write(piece)
+            self._channel.write(piece)
         if not self._open and not self._gone:
             self._waiting = Deferred()
             try:
@@ -157,7 +157,7 @@ class _FileSender:
         self.sent: Deferred[None] = Deferred(lambda _: self._leave())
         channel.sender = self
         self._read_ahead()
-        channel.transport.write(head)
+        channel.write(head)
         channel.wait_for_room()
 
     def pause(self) -> None:

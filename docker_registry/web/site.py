@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,7 +18,7 @@ from docker_registry.web.limits import Limits
 from docker_registry.web.request import Request
 
 Headers = Sequence[tuple[bytes, bytes]]
-Handler = Callable[[Request], Awaitable[None]]
+Handler = Callable[[Request], Deferred[None]]
 Refused = Callable[[int, str, bytes], tuple[Headers, bytes]]
 
 SWEEP = 1.0
@@ -51,7 +51,7 @@ class Site(Factory):
         self.draining = False
         self.in_flight = 0
         self._reactor = reactor
-        self._handler = handler
+        self.handler = handler
         self._finished = finished
         self._channels: set[Channel] = set()
         self._addresses: Counter[str] = Counter()
@@ -62,9 +62,6 @@ class Site(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         return Channel(self)
-
-    async def serve(self, request: Request) -> None:
-        await self._handler(request)
 
     def standing_headers(self) -> bytes:
         """What every answer has; made anew each second."""
