@@ -155,9 +155,10 @@ class _Checker:
             return
         if kind == "extra_forbidden":
             known = _section_at(names[:-1]).model_fields
-            nearest = difflib.get_close_matches(names[-1], known, 1, 0.0)[0]
+            near = difflib.get_close_matches(names[-1], known, 1, 0.5)
             visible = option if shown(names[-1]) else option.removesuffix(f".{names[-1]}")
-            self._complain(value.key, visible, f"unknown option; the nearest is {nearest}")
+            text = f"unknown option; the nearest is {near[0]}" if near else "unknown option"
+            self._complain(value.key, visible, text, "" if near else ", ".join(known))
             return
         variable = self._variables.get(value.place)
         if kind == UNSUITABLE:

@@ -112,7 +112,7 @@ class Config(Section):
         f"was signed before is void. `{SAMPLE_SECRET}` is refused in every flavor but `dev`.",
     )
     listen: Endpoints = Field(
-        default=("tcp:5000:interface=127.0.0.1",), min_length=1,
+        default=("tcp:5000:interface=127.0.0.1",),
         description="Where to listen. From `_env:` several are separated by blanks. `--listen` takes its place.",
     )
     threads: int = Field(

@@ -139,8 +139,15 @@ def _check_certificate(certificate: str, key: str) -> None:
             raise unsuitable(mismatch if name == "privateKey" else "certKey is no certificate in PEM") from None
 
 
+def _at_least_one(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise unsuitable("empty")
+    return value
+
+
 Endpoints = Annotated[
     tuple[Annotated[str, AfterValidator(endpoint)], ...],
+    AfterValidator(_at_least_one),
     Allowed("a list of Twisted's endpoint strings, such as tcp:5000:interface=127.0.0.1"),
 ]
 
@@ -148,11 +155,11 @@ Endpoints = Annotated[
 def why_not_usable(path: Path) -> str | None:
     """What keeps this process from storing at ``path``, which need not exist yet; ``None`` when nothing does."""
     there = path
-    while not there.exists() and there != there.parent:
+    while not os.path.exists(there) and there != there.parent:     # what cannot be seen is not there, either
         there = there.parent
-    if not there.is_dir():
+    if not os.path.isdir(there):
         return "not a directory" if there == path else f"{there} is not a directory"
-    if not os.access(there, os.W_OK | os.X_OK):
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
         return f"{'not' if there == path else f'{there} is not'} writable for {_user()}"
     return None
 

@@ -1,0 +1,47 @@
+"""The process as seen by its service: the signals that end it, and the status that it ends with."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+class Process:
+    """:param reactor: the one that runs."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._stopping = False
+
+    def on_stop_signal(self, call: Callable[[], None]) -> None:
+        """Have ``call`` made, by the reactor, for each SIGTERM and SIGINT. The reactor has to run already.
+
+        Twisted's own handlers would have twistd kill itself by the same signal in the end; a registry that was asked
+        to stop, and did, ends with 0.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._reactor.callFromThread(call))
+
+    def stop(self, status: int = 0) -> None:
+        """Stop the reactor, and with it the services; the first call counts.
+
+        :param status: what the process ends with, once the services have stopped and twistd has cleaned up. twistd
+            knows of no status but 0 for a reactor that was stopped, hence the way round it.
+        """
+        if self._stopping:
+            return
+        self._stopping = True
+        if status:
+            atexit.register(_end, status)
+        self._reactor.callWhenRunning(self._reactor.stop)
+
+
+def _end(status: int) -> None:
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            stream.flush()
+    os._exit(status)

@@ -1,0 +1,298 @@
+"""What starts, in which order, and how it stops."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from docker_registry.config.load import Loaded
+from docker_registry.config.model import Config
+from docker_registry.config.problems import EXIT_STATUS, ConfigError, Problem
+from docker_registry.deferreds import deferred, outcomes
+from docker_registry.errors import StorageError
+from docker_registry.process import Process
+from docker_registry.registry.registry import Registry
+from docker_registry.registry.settings import Settings
+from docker_registry.storage.choose import choose
+from docker_registry.storage.interface import IStorage
+from docker_registry.systemd import Notifier
+from docker_registry.threads import Threads
+from docker_registry.v2.routes import V2
+from docker_registry.web.limits import Limits
+from docker_registry.web.request import Request
+from docker_registry.web.site import Site
+
+LAST_STEPS = 10.0
+"""Seconds for what is left after the grace: connections that are being cut, and writes that must not be torn."""
+
+
+class RegistryService(Service):
+    """The daemon: first the store, then the ports, then "ready"; and back in the other direction.
+
+    :param endpoints: where to listen, each with the text that an operator wrote for it.
+    :param pool: started and stopped here.
+    :param grace: seconds that requests have when the daemon stops.
+    :param place: where images are kept, for the line that says so.
+    :param warnings: what an operator should mend, to be logged.
+    """
+
+    log = Logger()
+    name = "docker-registry"
+
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        storage: IStorage,
+        registry: Registry,
+        site: Site,
+        endpoints: Sequence[tuple[str, IStreamServerEndpoint]],
+        pool: ThreadPool,
+        process: Process,
+        notifier: Notifier,
+        grace: float,
+        place: str,
+        warnings: Sequence[str] = (),
+    ) -> None:
+        self._reactor = reactor
+        self._storage = storage
+        self._registry = registry
+        self._site = site
+        self._endpoints = endpoints
+        self._pool = pool
+        self._process = process
+        self._notifier = notifier
+        self._grace = grace
+        self._place = place
+        self._warnings = warnings
+        self._ports: list[IListeningPort] = []
+        self._started: Deferred[None] | None = None
+        self._drained: Deferred[None] | None = None
+        self._asked = False
+        self._pings = LoopingCall(notifier.ping)
+        self._pings.clock = reactor
+
+    # Starting
+
+    def startService(self) -> None:
+        """Begin to start. What hinders it is logged in one line, and ends the process."""
+        super().startService()
+        self._reactor.callWhenRunning(self._begin)
+
+    def _begin(self) -> None:
+        self._process.on_stop_signal(self._asked_to_stop)
+        for warning in self._warnings:
+            self.log.warn("{warning}", warning=warning)
+        self._pool.start()
+        self._started = Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        try:
+            await self._storage.start()
+            for text, endpoint in self._endpoints:
+                if self.running:
+                    self._ports.append(await _listen(text, endpoint, self._site))
+        except CannotStart as error:
+            self._give_up(EXIT_STATUS, str(error))
+        except StorageError as error:
+            self._give_up(1 if _may_pass(error) else EXIT_STATUS, str(error))
+        except Exception:
+            self.log.failure("the registry cannot start")
+            self._process.stop(1)
+        else:
+            if self.running:
+                self._registry.start()
+                self._say_ready()
+
+    def _give_up(self, status: int, reason: str) -> None:
+        self.log.critical("cannot start: {reason}", reason=reason)
+        self._process.stop(status)
+
+    def _say_ready(self) -> None:
+        addresses = [_address(port.getHost()) for port in self._ports]
+        self.log.info(
+            "listening on {addresses}, storing {place}{hint}",
+            addresses=", ".join(addresses),
+            place=self._place,
+            hint=_hint(addresses),
+        )
+        self._notifier.ready()
+        if self._notifier.interval:
+            self._pings.start(self._notifier.interval)
+
+    # Stopping
+
+    def _asked_to_stop(self) -> None:
+        if self._asked and self._drained is not None:
+            self.log.info("asked again: stopping now")
+            self._drained.cancel()
+        self._asked = True
+        self._process.stop()
+
+    @deferred
+    async def stopService(self) -> None:
+        """No new connections, then the requests in flight, then what must not be torn, then the store."""
+        await maybeDeferred(super().stopService)
+        self._notifier.stopping()
+        closing = [maybeDeferred(port.stopListening) for port in self._ports]
+        if self._started is not None:
+            await self._started
+            await self._stop(closing)
+        self.log.info("stopped")
+
+    async def _stop(self, closing: Sequence[Deferred[Any]]) -> None:
+        self._registry.stop()
+        self._drained = self._site.drain()
+        if self._site.in_flight:
+            self.log.info("{count} requests have {grace:g} s to end", count=self._site.in_flight, grace=self._grace)
+        await self._patiently(self._drained, self._grace)
+        self._site.abort_all()
+        await self._patiently(self._site.drain(), LAST_STEPS)
+        await self._patiently(self._registry.idle(), LAST_STEPS)
+        await outcomes(*closing)
+        if self._pings.running:
+            self._pings.stop()
+        await self._storage.close()
+        self._pool.stop()
+
+    async def _patiently(self, waiting: Deferred[None], seconds: float) -> None:
+        with suppress(TimeoutError, CancelledError):
+            await waiting.addTimeout(seconds, self._reactor)
+
+
+class CannotStart(Exception):
+    """The text says why, in one line."""
+
+
+async def _listen(text: str, endpoint: IStreamServerEndpoint, site: Site) -> IListeningPort:
+    """:raises CannotStart: the port is in use, or may not be used."""
+    try:
+        return await endpoint.listen(site)
+    except CannotListenError as error:
+        reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise CannotStart(f"cannot listen on {text}: {reason}")
+
+
+def _may_pass(error: StorageError) -> bool:
+    """Whether it may be over at the next attempt, without anybody changing the configuration."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING
+
+
+_PASSING = {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE}
+
+
+def _address(host: object) -> str:
+    """As a client writes it, where one can."""
+    if isinstance(host, IPv6Address) or (isinstance(host, IPv4Address) and ":" in host.host):
+        return f"[{host.host}]:{host.port}"
+    if isinstance(host, IPv4Address):
+        return f"{host.host}:{host.port}"
+    if isinstance(host, UNIXAddress):
+        return f"unix:{os.fsdecode(host.name or b'')}"
+    return str(host)
+
+
+def _hint(addresses: Sequence[str]) -> str:
+    """What to type next; clients need a port to talk to."""
+    reachable = [address for address in addresses if not address.startswith("unix:")]
+    if not reachable:
+        return ""
+    address = re.sub(r"^(0\.0\.0\.0|\[::\])", "127.0.0.1", reachable[0])
+    return f"; try: docker push {address}/NAME:TAG"
+
+
+# What it is made of
+
+
+def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryService:
+    """The service of a configuration. Nothing is opened yet but the keys of TLS endpoints.
+
+    :param environ: of the process, for what systemd says there.
+    :raises ConfigError: systemd has not handed over the socket that ``listen`` names.
+    """
+    config = loaded.config
+    endpoints = [(text, _endpoint(reactor, text, loaded)) for text in config.listen]
+    pool = ThreadPool(minthreads=0, maxthreads=config.threads, name="registry")
+    runner = Threads(reactor, pool)
+    storage = choose(config, runner, reactor)
+    registry = Registry(storage, runner, reactor, registry_settings(config), time.time)
+    v2 = V2(registry, runner)
+    site = Site(
+        reactor,
+        v2.handle,
+        refusal=v2.refusal,
+        limits=web_limits(config),
+        finished=_log_request if config.loglevel == "debug" else None,
+    )
+    return RegistryService(
+        reactor,
+        storage=storage,
+        registry=registry,
+        site=site,
+        endpoints=endpoints,
+        pool=pool,
+        process=Process(reactor),
+        notifier=Notifier(environ),
+        grace=config.shutdown_grace,
+        place=f"below {config.storage_path}" if config.storage == "local" else "in memory",
+        warnings=loaded.warnings,
+    )
+
+
+def registry_settings(config: Config) -> Settings:
+    """What the registry's core has to know of the configuration."""
+    return Settings(
+        max_manifest_bytes=config.max_manifest_bytes,
+        max_references=config.max_manifest_references,
+        max_page=config.max_page,
+        max_uploads=config.max_uploads,
+        upload_purge_age=config.upload_purge_age,
+        delete_enabled=config.delete_enabled,
+        allow_missing_children=config.allow_missing_children,
+    )
+
+
+def web_limits(config: Config) -> Limits:
+    """What HTTP has to know of the configuration; there the options have the same names."""
+    return Limits(**config.limits.model_dump())
+
+
+def _endpoint(reactor: Any, text: str, loaded: Loaded) -> IStreamServerEndpoint:
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
+    except (KeyError, IndexError):
+        reason = "systemd has not handed over such a socket"
+        raise ConfigError([Problem(loaded.file, None, f"{loaded.flavor}.listen", f"{text}: {reason}")]) from None
+    return endpoint
+
+
+def _log_request(request: Request, seconds: float) -> None:
+    _log.debug(
+        "{client} {method} {target} {status} {sent} bytes {milliseconds:.1f} ms",
+        client=request.client,
+        method=request.method,
+        target=request.target.decode("ascii", "backslashreplace"),
+        status=request.status,
+        sent=request.sent,
+        milliseconds=seconds * 1000,
+    )
+
+
+_log = Logger()
