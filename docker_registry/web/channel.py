@@ -84,7 +84,7 @@ class Channel(BaseProtocol):
         self._advancing = False
         self._drained = 0
         self._body_held = self._paused = self._write_full = self._lost = False
-        self._input_ended = self._whole = False
+        self._input_ended = self._whole = self._is_let_go = False
         self._is_plain = False              # a socket, without TLS or a proxy's line before it
         self._buffered = False              # whether bytes wait in the transport
         self._parser = httptools.HttpRequestParser(self)
@@ -170,6 +170,8 @@ class Channel(BaseProtocol):
 
     def on_headers_complete(self) -> None:
         self._headed = True
+        self._method = self._parser.get_method().decode("ascii")
+        self._version = self._parser.get_http_version()
         self._keep_alive = self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
@@ -250,8 +252,7 @@ class Channel(BaseProtocol):
             raise Refusal(431, "the request's head is too long")
 
     def _open_request(self) -> None:
-        method = self._parser.get_method().decode("ascii")
-        version = self._parser.get_http_version()
+        method, version = self._method, self._version
         judge(method, version, self._headers)
         target = origin_form(self._target, self._headers, self.site.limits)
         length = self._announced()
@@ -264,7 +265,9 @@ class Channel(BaseProtocol):
         )
         self.site.began(self._request)
         self._chunks = Chunks(self.site.limits.chunk_line_bytes) if length is None else None
-        if self._complete:
+        if self._upgrading and length is None:
+            raise Refusal(400, "no upgrade with a body of chunks here")
+        if self._complete and (length == 0 or not self._upgrading):
             self._end_body()
             return
         self._enter(State.BODY)
@@ -286,7 +289,12 @@ class Channel(BaseProtocol):
         else:
             end = min(len(data), (request.content_length or 0) - request.body.received)
         part, self._pending = (data, b"") if end == len(data) else (data[:end], data[end:])
-        self._feed(part)
+        if self._upgrading:
+            # The parser takes the body for the other protocol's: without chunks there is nothing to parse in it.
+            request.body.feed(part)
+            self._complete = request.body.received == request.content_length
+        else:
+            self._feed(part)
         if self._chunks is not None and self._chunks.complete is not self._complete:
             raise Refusal(400, "malformed chunks")
         if self._complete:
@@ -296,8 +304,8 @@ class Channel(BaseProtocol):
 
     def _end_body(self) -> None:
         assert self._request is not None
-        self._request.body.end()
         self._enter(State.ANSWER)
+        self._request.body.end()            # a handler that waited for this may answer now, and the state move on
         self._start()
 
     def _feed(self, data: bytes) -> None:
@@ -305,13 +313,14 @@ class Channel(BaseProtocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             # We stay with HTTP/1.1 (RFC 9110, 7.8); this parser has nothing more to say.
+            self._upgrading = True
             self._parser = httptools.HttpRequestParser(self)
 
     def _new_message(self) -> None:
         self._target = b""
         self._headers: dict[bytes, list[bytes]] = {}
         self._fields = 0
-        self._headed = self._complete = False
+        self._headed = self._complete = self._upgrading = False
         self._tail = b""
         self._head_bytes = 0
 
@@ -484,8 +493,10 @@ class Channel(BaseProtocol):
         self._end(True)
 
     def _let_go(self) -> None:
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        if not self._is_let_go:
+            self._is_let_go = True
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
 
     # Holding the client back
 
