@@ -7,7 +7,6 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
@@ -16,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybe
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
@@ -97,7 +96,7 @@ class RegistryService(Service):
     def _begin(self) -> None:
         self._process.on_stop_signal(self._asked_to_stop)
         for warning in self._warnings:
-            self.log.warn("{warning}", warning=warning)
+            self.log.warn("{doubt}", doubt=warning)
         self._pool.start()
         self._started = Deferred.fromCoroutine(self._start())
 
@@ -159,20 +158,25 @@ class RegistryService(Service):
         self._registry.stop()
         self._drained = self._site.drain()
         if self._site.in_flight:
-            self.log.info("{count} requests have {grace:g} s to end", count=self._site.in_flight, grace=self._grace)
-        await self._patiently(self._drained, self._grace)
-        self._site.abort_all()
-        await self._patiently(self._site.drain(), LAST_STEPS)
-        await self._patiently(self._registry.idle(), LAST_STEPS)
+            self.log.info("requests in flight: {count}; they have {grace:g} s", count=self._site.in_flight, grace=self._grace)
+        if not await self._in_time(self._drained, self._grace):
+            self._site.abort_all()
+            await self._in_time(self._site.drain(), LAST_STEPS)
+        # Whoever reported the last request is still in the middle of it.
+        await deferLater(self._reactor, 0)
+        await self._in_time(self._registry.idle(), LAST_STEPS)
         await outcomes(*closing)
         if self._pings.running:
             self._pings.stop()
         await self._storage.close()
         self._pool.stop()
 
-    async def _patiently(self, waiting: Deferred[None], seconds: float) -> None:
-        with suppress(TimeoutError, CancelledError):
+    async def _in_time(self, waiting: Deferred[None], seconds: float) -> bool:
+        try:
             await waiting.addTimeout(seconds, self._reactor)
+        except (TimeoutError, CancelledError):
+            return False
+        return True
 
 
 class CannotStart(Exception):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from twisted.application.service import IService
+from twisted.application.service import IService, MultiService
 from twisted.logger import (
     FilteringLogObserver,
     ILogObserver,
@@ -16,6 +16,7 @@ from twisted.logger import (
     LogLevelFilterPredicate,
 )
 from twisted.python import usage
+from twisted.python.components import Componentized
 from twisted.scripts._twistd_unix import UnixAppLogger
 
 from docker_registry.config.load import Loaded, load
@@ -38,8 +39,7 @@ class Options(usage.Options):
         self["listen"] = []
 
     def opt_listen(self, endpoint: str) -> None:
-        """Where to listen instead of what the configuration says, such as tcp:5000:interface=127.0.0.1; may be
-        repeated."""
+        """Where to listen instead, such as tcp:5000:interface=127.0.0.1; may be repeated."""
         self["listen"].append(endpoint)
 
     opt_l = opt_listen
@@ -50,8 +50,6 @@ class Options(usage.Options):
             self.loaded = load(self["config"], self["flavor"], os.environ, self["listen"])
         except ConfigError as error:
             _leave(error)
-        if self.parent is not None:
-            self.parent["logger"] = _leveled(self.parent, self.loaded.config.loglevel)
 
 
 def makeService(options: Options) -> IService:
@@ -62,9 +60,13 @@ def makeService(options: Options) -> IService:
     from docker_registry.service import build
 
     try:
-        return build(reactor, options.loaded, os.environ)
+        registry = build(reactor, options.loaded, os.environ)
     except ConfigError as error:
         _leave(error)
+    level = LogLevel.levelWithName(options.loaded.config.loglevel)
+    service = _Logged(options.parent or {}, level)
+    registry.setServiceParent(service)
+    return service
 
 
 def _leave(error: ConfigError) -> NoReturn:
@@ -72,14 +74,27 @@ def _leave(error: ConfigError) -> NoReturn:
     raise SystemExit(EXIT_STATUS)
 
 
-def _leveled(twistd: Any, level: str) -> Callable[[], ILogObserver]:
-    """What makes twistd's log: its own choice (--logger, --logfile, --syslog), without what is below ``level``."""
-    given = twistd.get("logger")
+class _Logged(MultiService):
+    """What stands between twistd and the registry, to have a say in what is logged.
 
-    def observer() -> ILogObserver:
-        chosen = given() if given else UnixAppLogger(twistd)._getLogObserver()
+    An application may bring its own log observer. Ours is the one that twistd would have made by its own options
+    (``--logfile``, ``--syslog``), without what is below the level. With ``--logger`` twistd does not ask.
+
+    :param twistd: its options.
+    """
+
+    def __init__(self, twistd: Mapping[str, Any], level: Any) -> None:
+        super().__init__()
+        self._twistd = twistd
+        self._level = level
+
+    def setServiceParent(self, parent: Any) -> None:
+        if isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._observer())
+        super().setServiceParent(parent)
+
+    def _observer(self) -> ILogObserver:
+        chosen = UnixAppLogger(self._twistd)._getLogObserver()     # there is no public way to ask for it
         if not ILogObserver.providedBy(chosen):
             chosen = LegacyLogObserverWrapper(chosen)
-        return FilteringLogObserver(chosen, [LogLevelFilterPredicate(LogLevel.levelWithName(level))])
-
-    return observer
+        return FilteringLogObserver(chosen, [LogLevelFilterPredicate(self._level)])

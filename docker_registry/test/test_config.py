@@ -30,6 +30,7 @@ ENDPOINTS = "a list of Twisted's endpoint strings, such as tcp:5000:interface=12
 PATHS = "an absolute path, or one that begins with ./, from the working directory"
 MISSING = f"missing, and storage is local (allowed: {PATHS})"
 NO_MAPPING = "not a mapping (allowed: options, one in a line, indented below the flavor)"
+NAMELESS = "_env: without the name of a variable (allowed: _env:NAME, _env:NAME:default)"
 NOT_HERE = (
     "an index of docker-registry 0.x is not supported; remove the line, and let a proxy before the registry decide "
     "who may do what"
@@ -94,9 +95,8 @@ ONE_LINE = [
     ("listen: ['systemd:domain=INET']", "12: x.listen: a systemd endpoint has a domain (INET, INET6, UNIX) and an "
                                         f"index or a name (allowed: {ENDPOINTS})"),
     ("loglevel: _env:NONE", "13: x.loglevel: $NONE is not set, and has no default here"),
-    ("loglevel: '_env:'", "13: x.loglevel: _env: without the name of a variable (allowed: _env:NAME, _env:NAME:default)"),
-    ("loglevel: _env:A B", "13: x.loglevel: _env: without the name of a variable "
-                           "(allowed: _env:NAME, _env:NAME:default)"),
+    ("loglevel: '_env:'", f"13: x.loglevel: {NAMELESS}"),
+    ("loglevel: _env:A B", f"13: x.loglevel: {NAMELESS}"),
     ("storage_path: _env:NONE", "17: x.storage_path: $NONE is not set, and has no default here"),
     ("threads: _env:SECRET", "12: x.threads: wrong value in $SECRET (allowed: a whole number; from 2 to 256)"),
     ("loglevel: _env:SECRET", "13: x.loglevel: wrong value in $SECRET (allowed: debug, info, warn, error, critical)"),

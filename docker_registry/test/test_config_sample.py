@@ -1,0 +1,96 @@
+"""The sample, the documentation and the model say the same."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import yaml
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+import docker_registry
+from docker_registry.config import reference
+from docker_registry.config.load import SAMPLE, load
+from docker_registry.config.model import SAMPLE_SECRET, Config, Limits
+
+CHECKOUT = Path(docker_registry.__file__).parent.parent
+
+FLAVORS = ["dev", "openstack", "prod", "test"]
+
+
+class SampleTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.text = Path(SAMPLE).read_text()
+        self.flavors = yaml.safe_load(self.text)
+        directory = self.mktemp()
+        os.makedirs(directory)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(directory)
+
+    def test_is_that_of_the_checkout(self) -> None:
+        if not (CHECKOUT / "config_sample.yml").exists():
+            raise SkipTest("not a checkout")
+        self.assertEqual((CHECKOUT / "config_sample.yml").read_text(), self.text)
+
+    def test_flavors(self) -> None:
+        self.assertEqual(sorted(self.flavors), ["common", *FLAVORS])
+
+    def test_loads_with_nothing_set(self) -> None:
+        """Each flavor, with no more in the environment than a path that can be written to."""
+        for flavor in FLAVORS:
+            with self.subTest(flavor):
+                loaded = load(None, flavor, {"STORAGE_PATH": os.path.abspath("images")})
+                self.assertEqual((loaded.flavor, loaded.file), (flavor, SAMPLE))
+
+    def test_loads_with_everything_set(self) -> None:
+        variables = {name: f"/{name}" for name in re.findall(r"_env:([A-Z_]+)", self.text.split("\ncommon:")[1])}
+        self.assertEqual(sorted(variables), ["SECRET_KEY", "STORAGE_PATH"])
+        variables["STORAGE_PATH"] = os.path.abspath("images")
+        for flavor in ("prod", "openstack"):
+            config = load(None, flavor, variables).config
+            assert config.secret_key is not None
+            self.assertEqual(config.secret_key.get_secret_value(), "/SECRET_KEY")
+            self.assertEqual(config.storage_path, Path(variables["STORAGE_PATH"]))
+
+    def test_prod_without_environment(self) -> None:
+        prod = self.flavors["prod"]
+        self.assertEqual(prod["storage_path"], "_env:STORAGE_PATH:/var/lib/docker-registry")
+
+    def test_common_shows_the_defaults(self) -> None:
+        """All of them but those that each flavor has its own of, and none that is something else."""
+        shown = self.flavors["common"]
+        self.assertEqual(Config.model_fields.keys() - shown.keys(), {"storage_path", "secret_key"})
+        self.assertEqual(Limits.model_fields.keys() - shown["limits"].keys(), set())
+        Path("c.yml").write_text(f"{self.text}\nempty: {{storage: memory}}\n")
+        self.assertEqual(load("c.yml", "empty", {}).config, Config(storage="memory"))
+
+    def test_secret_of_dev_is_the_one_that_is_refused_elsewhere(self) -> None:
+        self.assertEqual(self.flavors["dev"]["secret_key"], SAMPLE_SECRET)
+
+    def test_a_comment_for_every_option(self) -> None:
+        """Above the option, or above the group of lines that it stands in."""
+        lines = self.text.splitlines()
+        for number, line in enumerate(lines):
+            option = re.match(r"( +)[a-z_]+:", line)
+            if option is None:
+                continue
+            above = number - 1
+            while re.match(rf"{option[1]}[a-z_]+:", lines[above]):
+                above -= 1
+            self.assertRegex(lines[above], rf"^{option[1]}#", line)
+
+
+class DocumentationTests(SynchronousTestCase):
+    def test_is_what_the_model_says(self) -> None:
+        """``python -m docker_registry.config.reference`` prints what belongs there."""
+        path = CHECKOUT / "docs" / "configuration.md"
+        if not path.exists():
+            raise SkipTest("not a checkout")
+        written = path.read_text()
+        self.assertEqual(written[written.index(reference.HEADING) :], reference.text())
+
+    def test_names_every_option(self) -> None:
+        text = reference.text()
+        for option in [*Config.model_fields, *Limits.model_fields]:
+            self.assertIn(f"## {option}\n", text)

@@ -1,0 +1,447 @@
+"""In which order the daemon starts and stops, by a clock that stands still."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock, StringTransport
+from twisted.logger import LogLevel, globalLogPublisher
+from twisted.python.threadpool import ThreadPool
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from docker_registry.config.load import Loaded
+from docker_registry.config.model import Config
+from docker_registry.config.problems import ConfigError
+from docker_registry.deferreds import deferred
+from docker_registry.errors import StorageFailed
+from docker_registry.process import Process
+from docker_registry.registry.registry import Registry
+from docker_registry.registry.settings import Settings
+from docker_registry.service import RegistryService, build, registry_settings, web_limits
+from docker_registry.storage.memory import MemoryStorage
+from docker_registry.systemd import Notifier
+from docker_registry.test.registry_case import Direct
+from docker_registry.web.limits import Limits
+from docker_registry.web.request import Request
+from docker_registry.web.site import Site
+
+HERE = IPv4Address("TCP", "127.0.0.1", 5000)
+GET = b"GET /v2/ HTTP/1.1\r\nHost: r\r\n\r\n"
+
+
+class Storage(MemoryStorage):
+    """A store in memory that takes as long to start as the test wants."""
+
+    def __init__(self, clock: Any, events: list[str]) -> None:
+        super().__init__(clock)
+        self.starting: Deferred[None] = succeed(None)
+        self._events = events
+
+    def start(self) -> Deferred[None]:
+        self._events.append("store starts")
+        return self.starting
+
+    def close(self) -> Deferred[None]:
+        self._events.append("store closed")
+        return super().close()
+
+
+@implementer(IStreamServerEndpoint, IListeningPort)
+class Endpoint:
+    """An endpoint and its port.
+
+    :ivar error: what hinders it to listen.
+    """
+
+    def __init__(self, events: list[str], host: object = HERE) -> None:
+        self._events = events
+        self._host = host
+        self.error: Exception | None = None
+
+    def listen(self, factory: object) -> Deferred[Any]:
+        if self.error is not None:
+            return fail(self.error)
+        self._events.append("port open")
+        return succeed(self)
+
+    def startListening(self) -> None: ...
+
+    def getHost(self) -> Any:
+        return self._host
+
+    def stopListening(self) -> Deferred[None]:
+        self._events.append("port closed")
+        return succeed(None)
+
+
+class RecordedProcess(Process):
+    """The process, but for the signals of the one that runs the tests.
+
+    :ivar status: what it was told to end with; ``None`` as long as it runs.
+    """
+
+    status: int | None = None
+
+    def on_stop_signal(self, call: Callable[[], None]) -> None:
+        self.signal = call
+
+    def stop(self, status: int = 0) -> None:
+        if self.status is None:
+            self.status = status
+
+
+class Transport(StringTransport):
+    """A connection that is lost at once when it is cut."""
+
+    aborted = False
+    protocol: Any
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+        self.protocol.connectionLost(None)
+
+
+class Case(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.reactor.hasRun = True          # so that callWhenRunning calls
+        self.events: list[str] = []
+        self.storage = Storage(self.reactor, self.events)
+        self.registry = Registry(self.storage, Direct(), self.reactor, Settings(), self.reactor.seconds)
+        self.answer: Deferred[None] = Deferred()
+        self.site = Site(self.reactor, self.handle, refusal=lambda *_: ([], b""), limits=Limits())
+        self.endpoint = Endpoint(self.events)
+        self.process = RecordedProcess(self.reactor)
+        self.pool = ThreadPool(0, 1)
+        self.systemd = self.listen_as_systemd()
+        self.logged = EventLoggingObserver()
+        globalLogPublisher.addObserver(self.logged)
+        self.addCleanup(globalLogPublisher.removeObserver, self.logged)
+
+    def listen_as_systemd(self) -> socket.socket:
+        directory = tempfile.mkdtemp()      # short: the name of a socket has 107 bytes
+        self.addCleanup(shutil.rmtree, directory)
+        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.addCleanup(receiver.close)
+        receiver.bind(f"{directory}/notify")
+        return receiver
+
+    def told(self) -> list[str]:
+        """What systemd has been told since the last time."""
+        said = []
+        while True:
+            try:
+                said.append(self.systemd.recv(100).decode())
+            except BlockingIOError:
+                return said
+
+    @deferred
+    async def handle(self, request: Request) -> None:
+        await self.answer
+        request.answer(200, [], b"done")
+
+    def service(self, **environ: str) -> RegistryService:
+        return RegistryService(
+            self.reactor,
+            storage=self.storage,
+            registry=self.registry,
+            site=self.site,
+            endpoints=[("tcp:5000", self.endpoint)],
+            pool=self.pool,
+            process=self.process,
+            notifier=Notifier({"NOTIFY_SOCKET": self.systemd.getsockname(), **environ}),
+            grace=30.0,
+            place="below /images",
+            warnings=["mend this"],
+        )
+
+    def started(self, **environ: str) -> RegistryService:
+        service = self.service(**environ)
+        service.startService()
+        self.told()
+        self.events.clear()
+        return service
+
+    def connect(self) -> Transport:
+        channel = self.site.buildProtocol(HERE)
+        transport = Transport(peerAddress=HERE)
+        transport.protocol = channel
+        channel.makeConnection(transport)
+        return transport
+
+    def lines(self, level: Any = LogLevel.info) -> list[str]:
+        return [
+            event["log_format"].format(**event)
+            for event in self.logged
+            if event["log_namespace"].startswith("docker_registry.service") and event["log_level"] >= level
+        ]
+
+    def finish(self, service: RegistryService) -> None:
+        stopped = service.stopService()
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
+
+
+class StartTests(Case):
+    def test_store_then_ports_then_ready(self) -> None:
+        self.storage.starting = Deferred()
+        service = self.service()
+        service.startService()
+        self.assertEqual((self.events, self.told()), (["store starts"], []))
+        self.storage.starting.callback(None)
+        self.assertEqual(self.events, ["store starts", "port open"])
+        self.assertEqual(self.told(), ["READY=1"])
+        self.finish(service)
+
+    def test_says_where(self) -> None:
+        service = self.started()
+        self.assertEqual(
+            self.lines(),
+            [
+                "mend this",
+                "listening on 127.0.0.1:5000, storing below /images; try: docker push 127.0.0.1:5000/NAME:TAG",
+            ],
+        )
+        self.finish(service)
+
+    def test_says_where_for_other_addresses(self) -> None:
+        for host, line in [
+            (IPv4Address("TCP", "0.0.0.0", 80), "0.0.0.0:80, storing below /images; try: docker push 127.0.0.1:80/"),
+            (IPv6Address("TCP", "::", 80), "[::]:80, storing below /images; try: docker push 127.0.0.1:80/"),
+            (IPv6Address("TCP", "::1", 80), "[::1]:80, storing below /images; try: docker push [::1]:80/"),
+            (UNIXAddress("/run/registry"), "unix:/run/registry, storing below /images"),
+        ]:
+            with self.subTest(str(host)):
+                self.endpoint = Endpoint(self.events, host)
+                self.pool = ThreadPool(0, 1)
+                service = self.started()
+                self.assertTrue(self.lines()[-1].startswith(f"listening on {line}"), self.lines()[-1])
+                self.finish(service)
+
+    def assert_gave_up(self, status: int, *lines: str) -> None:
+        service = self.service()
+        service.startService()
+        self.assertEqual(self.process.status, status)
+        self.assertEqual(self.lines(LogLevel.error), list(lines))
+        self.assertEqual(self.told(), [])
+        self.finish(service)
+        self.assertEqual(self.events.count("port open"), self.events.count("port closed"))
+        self.assertIn("store closed", self.events)
+
+    def test_store_unusable(self) -> None:
+        self.storage.starting = fail(StorageFailed("storage_path /images is used by another registry, process 7"))
+        self.assert_gave_up(78, "cannot start: storage_path /images is used by another registry, process 7")
+
+    def test_store_not_permitted(self) -> None:
+        error = StorageFailed("storage_path /images cannot be used: Permission denied")
+        error.__cause__ = PermissionError(errno.EACCES, "Permission denied")
+        self.storage.starting = fail(error)
+        self.assert_gave_up(78, "cannot start: storage_path /images cannot be used: Permission denied")
+
+    def test_store_unusable_for_now(self) -> None:
+        """A restart may mend it, and systemd tries."""
+        error = StorageFailed("storage_path /images cannot be used: No space left on device")
+        error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+        self.storage.starting = fail(error)
+        self.assert_gave_up(1, "cannot start: storage_path /images cannot be used: No space left on device")
+
+    def test_fault(self) -> None:
+        """What nobody expected has a traceback."""
+        self.storage.starting = fail(ZeroDivisionError())
+        self.assert_gave_up(1, "the registry cannot start")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_port_in_use(self) -> None:
+        cause = OSError(errno.EADDRINUSE, "Address already in use")
+        self.endpoint.error = CannotListenError("127.0.0.1", 5000, cause)
+        self.assert_gave_up(78, "cannot start: cannot listen on tcp:5000: Address already in use")
+
+    def test_socket_unusable(self) -> None:
+        self.endpoint.error = OSError(errno.EBADF, "Bad file descriptor")
+        self.assert_gave_up(78, "cannot start: cannot listen on tcp:5000: Bad file descriptor")
+
+
+class StopTests(Case):
+    def test_idle(self) -> None:
+        service = self.started()
+        idle = self.connect()
+        stopped = service.stopService()
+        self.assertEqual(self.told(), ["STOPPING=1"])
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual(self.events, ["port closed", "store closed"])
+        self.assertTrue(idle.disconnecting)
+        self.assertEqual(self.lines()[-1], "stopped")
+
+    def test_waits_for_requests(self) -> None:
+        service = self.started()
+        transport = self.connect()
+        transport.protocol.dataReceived(GET)
+        stopped = service.stopService()
+        self.assertEqual(self.events, ["port closed"])
+        self.assertIn("requests in flight: 1; they have 30 s", self.lines())
+        self.reactor.advance(29)
+        self.assertNoResult(stopped)
+        self.answer.callback(None)
+        self.assertEqual(self.events, ["port closed"], "the store stays open while the request is being ended")
+        self.assertIn(b"Connection: close", transport.value())
+        self.assertTrue(transport.value().endswith(b"done"))
+        self.assertFalse(transport.aborted)
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual(self.events, ["port closed", "store closed"])
+
+    def test_cuts_what_takes_too_long(self) -> None:
+        service = self.started()
+        transport = self.connect()
+        transport.protocol.dataReceived(GET)
+        stopped = service.stopService()
+        self.reactor.advance(30)
+        self.assertTrue(transport.aborted)
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual(self.events, ["port closed", "store closed"])
+
+    def test_signal(self) -> None:
+        self.started()
+        self.process.signal()
+        self.assertEqual(self.process.status, 0)
+
+    def test_second_signal(self) -> None:
+        service = self.started()
+        transport = self.connect()
+        transport.protocol.dataReceived(GET)
+        self.process.signal()
+        stopped = service.stopService()
+        self.reactor.advance(1)
+        self.assertFalse(transport.aborted)
+        self.process.signal()
+        self.assertTrue(transport.aborted)
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual((self.process.status, self.events[-1]), (0, "store closed"))
+
+    def test_waits_for_what_must_not_be_torn(self) -> None:
+        """A commit that goes on although its client has gone."""
+        put: Deferred[None] = Deferred()
+        service = self.started()
+        self.registry._shield(_wait(put))
+        stopped = service.stopService()
+        self.reactor.advance(0)
+        self.assertNoResult(stopped)
+        self.assertNotIn("store closed", self.events)
+        put.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.events[-1], "store closed")
+
+    def test_does_not_wait_for_ever(self) -> None:
+        service = self.started()
+        self.registry._shield(_wait(Deferred()))
+        stopped = service.stopService()
+        self.reactor.advance(0)
+        self.reactor.advance(10)
+        self.successResultOf(stopped)
+
+    def test_while_the_store_starts(self) -> None:
+        self.storage.starting = Deferred()
+        service = self.service()
+        service.startService()
+        stopped = service.stopService()
+        self.assertNoResult(stopped)
+        self.storage.starting.callback(None)
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual(self.events, ["store starts", "store closed"])
+        self.assertEqual(self.told(), ["STOPPING=1"])
+
+    def test_periodic_work_ends(self) -> None:
+        service = self.started()
+        self.finish(service)
+        self.assertEqual(
+            [call for call in self.reactor.getDelayedCalls() if "UploadPurge" in str(call)], []
+        )
+
+
+async def _wait(for_what: Deferred[None]) -> None:
+    await for_what
+
+
+class SystemdTests(Case):
+    def test_watchdog(self) -> None:
+        service = self.started(WATCHDOG_USEC="4000000", WATCHDOG_PID=str(os.getpid()))
+        self.reactor.pump([2.0, 2.0])
+        self.assertEqual(self.told(), ["WATCHDOG=1", "WATCHDOG=1"])
+        self.finish(service)
+        self.told()
+        self.reactor.pump([2.0, 2.0])
+        self.assertEqual(self.told(), [])
+
+    def test_watchdog_of_another(self) -> None:
+        self.assertIsNone(Notifier({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "4000000", "WATCHDOG_PID": "1"}).interval)
+        self.assertIsNone(Notifier({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "soon"}).interval)
+        self.assertIsNone(Notifier({"WATCHDOG_USEC": "4000000"}).interval)
+
+    def test_abstract_name(self) -> None:
+        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.addCleanup(receiver.close)
+        name = f"docker-registry-test-{os.getpid()}"
+        receiver.bind(f"\0{name}")
+        Notifier({"NOTIFY_SOCKET": f"@{name}"}).ready()
+        self.assertEqual(receiver.recv(100), b"READY=1")
+
+    def test_never_fails(self) -> None:
+        Notifier({}).ready()
+        for name in ("/nowhere/at/all", "@nobody-listens-here", "x" * 200):
+            Notifier({"NOTIFY_SOCKET": name}).stopping()
+
+
+class BuildTests(SynchronousTestCase):
+    def loaded(self, **options: Any) -> Loaded:
+        return Loaded(Config.model_validate({"storage": "memory", **options}), "x", "c.yml", ())
+
+    def test_defaults_are_the_same_everywhere(self) -> None:
+        config = self.loaded().config
+        self.assertEqual(registry_settings(config), Settings())
+        self.assertEqual(web_limits(config), Limits())
+
+    def test_every_option_arrives(self) -> None:
+        """Each limit and setting, set to something else, is something else where it is used."""
+        limits = {name: value * 2 for name, value in dataclasses.asdict(Limits()).items()}
+        self.assertEqual(web_limits(self.loaded(limits=limits).config), Limits(**limits))
+        options = {
+            "max_manifest_bytes": 8 << 20, "max_manifest_references": 101, "max_page": 102, "max_uploads": 103,
+            "upload_purge_age": 104.0, "delete_enabled": False, "allow_missing_children": True,
+        }
+        self.assertEqual(
+            dataclasses.astuple(registry_settings(self.loaded(**options).config)),
+            (8 << 20, 101, 102, 103, 104.0, False, True),
+        )
+
+    def test_assembled(self) -> None:
+        """The real parts, but for the reactor."""
+        reactor = MemoryReactorClock()
+        root = Path(self.mktemp()).absolute()
+        for options in ({}, {"storage": "local", "storage_path": str(root)}, {"loglevel": "debug"}):
+            self.assertIsInstance(build(reactor, self.loaded(**options), {}), RegistryService)
+        self.assertFalse(root.exists(), "nothing is opened before the service starts")
+        self.assertEqual(reactor.tcpServers, [])
+
+    def test_no_socket_of_systemd(self) -> None:
+        loaded = self.loaded(listen=("systemd:domain=INET:index=0",))
+        error = self.assertRaises(ConfigError, build, MemoryReactorClock(), loaded, {})
+        self.assertEqual(
+            str(error), "c.yml: x.listen: systemd:domain=INET:index=0: systemd has not handed over such a socket"
+        )
