@@ -1,0 +1,180 @@
+"""Registries as real processes on a port of their own: ours, and Debian's."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+PATIENCE = 30.0
+"""Seconds until a daemon must have started, or stopped."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Process:
+    """:param command: what to run; its output is collected in `output`."""
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            command,
+            env={**os.environ, **(environ or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self.output: list[str] = []
+        self._grown = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._grown:
+                self.output.append(line.decode(errors="replace").rstrip("\n"))
+                self._grown.notify_all()
+        with self._grown:
+            self._grown.notify_all()
+
+    def wait_for(self, pattern: str, start: int = 0) -> str:
+        """The first line of output, from number ``start`` on, in which ``pattern`` is found."""
+
+        def found() -> str | None:
+            return next((line for line in self.output[start:] if re.search(pattern, line)), None)
+
+        with self._grown:
+            self._grown.wait_for(lambda: found() or not self._reader.is_alive(), PATIENCE)
+        line = found()
+        if line is None:
+            raise AssertionError(f"no {pattern!r} in: " + "\n".join(self.output[-20:]))
+        return line
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it, and tell its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            status = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        self._reader.join(PATIENCE)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+
+class Registry:
+    """Any registry on loopback.
+
+    :ivar port: where it listens.
+    """
+
+    port: int
+
+    @property
+    def host(self) -> str:
+        """As image names begin."""
+        return f"127.0.0.1:{self.port}"
+
+    def request(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        """Status, headers and body of one answer, over a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            connection.request(method, path, body, dict(headers or {}), encode_chunked=not isinstance(body, bytes | None))
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        finally:
+            connection.close()
+
+
+class Ours(Registry):
+    """This registry, over ``root``, logging each request."""
+
+    def __init__(self, root: Path, prefix: Sequence[str] = (), **options: Any) -> None:
+        self.root = root
+        self.port = free_port()
+        self._prefix = prefix
+        self._options = {"storage": "local", "storage_path": str(root), "loglevel": "debug", "shutdown_grace": 5, **options}
+        self.start()
+
+    def start(self) -> None:
+        config = self.root.with_name(f"{self.root.name}.yml")
+        config.write_text(json.dumps({"dev": self._options}))
+        listen = f"tcp:{self.port}:interface=127.0.0.1"
+        self.daemon = Process([
+            *self._prefix, sys.executable, "-m", "docker_registry.test.clients.twistd",
+            "--nodaemon", "--pidfile=", "docker-registry", "--config", str(config), "--flavor", "dev", "--listen", listen,
+        ])
+        try:
+            self.daemon.wait_for("listening on|killed by")
+        except AssertionError:
+            self.daemon.stop()
+            raise
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        return self.daemon.stop(number)
+
+    def requests(self, start: int = 0) -> list[tuple[str, str, int]]:
+        """Method, target and status of each request that was answered, from line ``start`` of the log on."""
+        found = []
+        for line in list(self.daemon.output[start:]):
+            match = re.search(r" ([A-Z]+) (/\S*) (\d{3}) \d+ bytes ", line)
+            if match is not None:
+                found.append((match[1], match[2], int(match[3])))
+        return found
+
+    def mark(self) -> int:
+        """Where the log stands now."""
+        return len(self.daemon.output)
+
+
+class Theirs(Registry):
+    """Debian's docker-registry, over ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.port = free_port()
+        config = root.with_name(f"{root.name}-go.yml")
+        config.write_text(json.dumps({
+            "version": 0.1,
+            "log": {"level": "error", "accesslog": {"disabled": True}},
+            "storage": {"filesystem": {"rootdirectory": str(root)}, "delete": {"enabled": True}},
+            "http": {"addr": self.host},
+        }))
+        self.daemon = Process(["docker-registry", "serve", str(config)])
+        wait_for_port(self.port)
+
+    def stop(self) -> None:
+        self.daemon.stop()
+
+
+def wait_for_port(port: int) -> None:
+    """Until somebody listens there."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with socket.socket() as attempt:
+            if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        select.select([], [], [], 0.05)
+    raise AssertionError(f"nobody listens on {port}")
