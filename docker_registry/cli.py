@@ -18,7 +18,7 @@ _FLAVOR = click.option("--flavor", "-f", metavar="NAME", help="Flavor to run [$S
 
 
 @click.group(epilog="Example: docker-registry serve --config config.yml --flavor prod")
-@click.version_option(package_name="docker-registry")
+@click.version_option(package_name="docker-registry", prog_name="docker-registry")
 def main() -> None:
     """A container registry that docker, podman, skopeo and containerd push to and pull from."""
 

@@ -1,0 +1,448 @@
+"""The real process: what it says, what it listens on, and how it ends (H1, H4, H5, C11, D11)."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.error import ConnectionRefusedError, ProcessDone, ProcessTerminated
+from twisted.internet.protocol import DatagramProtocol, Factory, ProcessProtocol, Protocol
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from docker_registry.deferreds import deferred
+
+reactor: Any = _reactor
+
+CHECKOUT = Path(__file__).parent.parent.parent
+TWISTD = "import sys; from twisted.scripts.twistd import run; sys.exit(run())"
+SERVE = "from docker_registry.cli import main; main()"
+LISTENING = re.compile(r"listening on (\S+), storing")
+
+
+class Waiting:
+    """What has been seen of something, and who waits to see more."""
+
+    def __init__(self) -> None:
+        self.seen = ""
+        self._waiting: list[tuple[Callable[[str], Any], Deferred[Any]]] = []
+
+    def add(self, text: str) -> None:
+        self.seen += text
+        for each in list(self._waiting):
+            found, waiting = each
+            if (result := found(self.seen)) is not None:
+                self._waiting.remove(each)
+                waiting.callback(result)
+
+    def until(self, pattern: str | re.Pattern[str]) -> Deferred[re.Match[str]]:
+        """Fires with the first match."""
+        waiting: Deferred[re.Match[str]] = Deferred()
+        self._waiting.append((re.compile(pattern).search, waiting))
+        self.add("")
+        return waiting
+
+
+class Daemon(ProcessProtocol):
+    """One process.
+
+    :ivar said: what it wrote to stdout.
+    :ivar complained: what it wrote to stderr.
+    :ivar ended: fires with its status; a signal that killed it is negative.
+    """
+
+    def __init__(self) -> None:
+        self.said = Waiting()
+        self.complained = Waiting()
+        self.ended: Deferred[int] = Deferred()
+        self.running = True
+
+    def outReceived(self, data: bytes) -> None:
+        self.said.add(data.decode())
+
+    def errReceived(self, data: bytes) -> None:
+        self.complained.add(data.decode())
+
+    def processEnded(self, reason: Failure) -> None:
+        self.running = False
+        status = reason.value.exitCode if isinstance(reason.value, ProcessDone | ProcessTerminated) else None
+        self.ended.callback(-reason.value.signal if status is None else status)  # type: ignore[union-attr]
+
+    def kill(self, number: int) -> None:
+        self.transport.signalProcess(number)  # type: ignore[union-attr]
+
+
+class Conversation(Protocol):
+    """A connection and what came over it."""
+
+    def __init__(self) -> None:
+        self.answer = Waiting()
+        self.closed: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.answer.add(data.decode("latin-1"))
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        self.closed.callback(None)
+
+    def send(self, data: bytes) -> None:
+        self.transport.write(data)  # type: ignore[union-attr]
+
+
+class Systemd(DatagramProtocol):
+    """Hears what systemd would hear."""
+
+    def __init__(self) -> None:
+        self.told = Waiting()
+
+    def datagramReceived(self, data: bytes, address: Any) -> None:
+        self.told.add(f"{data.decode()}\n")
+
+
+class Case(TestCase):
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.write("x: {storage_path: ./images, listen: ['tcp:0:interface=127.0.0.1']}")
+
+    def write(self, text: str) -> None:
+        Path(self.directory, "c.yml").write_text(text)
+
+    def run_program(
+        self, program: str, arguments: Sequence[str], environ: Mapping[str, str] | None = None, fds: Any = None
+    ) -> Daemon:
+        daemon = Daemon()
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("SETTINGS", "DOCKER_REG"))}
+        reactor.spawnProcess(
+            daemon,
+            sys.executable,
+            [sys.executable, "-c", program, *arguments],
+            env={**clean, "PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1", **(environ or {})},
+            path=self.directory,
+            childFDs=fds,
+        )
+        self.addCleanup(self.end, daemon)
+        return daemon
+
+    @deferred
+    async def end(self, daemon: Daemon) -> None:
+        if daemon.running:
+            daemon.kill(signal.SIGKILL)
+            await daemon.ended
+
+    def twistd(
+        self, *arguments: str, options: Sequence[str] = ("--pidfile=",), environ: Mapping[str, str] | None = None
+    ) -> Daemon:
+        given = ["--nodaemon", *options, "docker-registry", "--config=c.yml", "--flavor=x", *arguments]
+        return self.run_program(TWISTD, given, environ)
+
+    async def started(self, *arguments: str, environ: Mapping[str, str] | None = None) -> tuple[Daemon, int]:
+        """A daemon that listens, and its port."""
+        daemon = self.twistd(*arguments, environ=environ)
+        address = (await daemon.said.until(LISTENING))[1]
+        return daemon, int(address.rpartition(":")[2])
+
+    async def connect(self, where: int | str) -> Conversation:
+        """:param where: a port, or the string of an endpoint."""
+        text = f"tcp:127.0.0.1:{where}" if isinstance(where, int) else where
+        conversation: Conversation = await clientFromString(reactor, text).connect(Factory.forProtocol(Conversation))
+        self.addCleanup(conversation.transport.abortConnection)  # type: ignore[union-attr]
+        return conversation
+
+    async def ask(self, where: int | str, line: str = "GET /v2/", *headers: str, body: bytes = b"") -> str:
+        """The whole answer to a request on a connection of its own."""
+        conversation = await self.connect(where)
+        head = "".join(f"{header}\r\n" for header in (f"{line} HTTP/1.1", "Host: r", "Connection: close", *headers))
+        conversation.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        await conversation.closed
+        return conversation.answer.seen
+
+    async def stop(self, daemon: Daemon) -> None:
+        daemon.kill(signal.SIGTERM)
+        self.assertEqual(await daemon.ended, 0, daemon.said.seen)
+
+
+class StartTests(Case):
+    @deferred
+    async def test_answers(self) -> None:
+        daemon, port = await self.started()
+        images = Path(self.directory, "images")
+        self.assertIn(f"storing below {images}; try: docker push 127.0.0.1:{port}/NAME:TAG\n", daemon.said.seen)
+        self.assertTrue((await self.ask(port)).startswith("HTTP/1.1 200 OK\r\n"))
+        await self.stop(daemon)
+        self.assertNotIn("Traceback", daemon.said.seen)
+        self.assertEqual(daemon.complained.seen, "")
+
+    @deferred
+    async def test_command(self) -> None:
+        daemon = self.run_program(SERVE, ["serve", "--config", "c.yml", "--flavor", "x"])
+        port = int((await daemon.said.until(LISTENING))[1].rpartition(":")[2])
+        self.assertTrue((await self.ask(port)).startswith("HTTP/1.1 200 OK\r\n"))
+        await self.stop(daemon)
+
+    @deferred
+    async def test_systemd_is_told(self) -> None:
+        """READY when the port is open, STOPPING when it is about to be closed."""
+        systemd = Systemd()
+        hears = reactor.listenUNIXDatagram(f"{self.directory}/notify", systemd)
+        self.addCleanup(hears.stopListening)
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        listener.close()
+        daemon = self.twistd(
+            f"--listen=tcp:{port}:interface=127.0.0.1", environ={"NOTIFY_SOCKET": f"{self.directory}/notify"}
+        )
+        await systemd.told.until("READY=1")
+        self.assertTrue((await self.ask(port)).startswith("HTTP/1.1 200 OK\r\n"))
+        daemon.kill(signal.SIGTERM)
+        await systemd.told.until("STOPPING=1")
+        self.assertEqual(await daemon.ended, 0)
+        self.assertEqual(systemd.told.seen, "READY=1\nSTOPPING=1\n")
+
+    @deferred
+    async def test_socket_of_systemd(self) -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        activated = (
+            "import os; os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='registry');"
+            + TWISTD
+        )
+        arguments = ["--nodaemon", "--pidfile=", "docker-registry", "--config=c.yml", "--flavor=x",
+                     "--listen=systemd:domain=INET:index=0"]
+        daemon = self.run_program(activated, arguments, fds={0: "w", 1: "r", 2: "r", 3: listener.fileno()})
+        port = listener.getsockname()[1]
+        self.assertTrue((await self.ask(port)).startswith("HTTP/1.1 200 OK\r\n"))
+        await self.stop(daemon)
+
+    @deferred
+    async def test_several_endpoints(self) -> None:
+        unix = f"{self.directory}/http"
+        daemon = self.twistd("-l", "tcp:0:interface=127.0.0.1", "-l", f"unix:{unix}:mode=600",
+                             "-l", "haproxy:tcp:0:interface=127.0.0.1")
+        line = await daemon.said.until(r"listening on 127.0.0.1:(\d+), unix:(\S+), 127.0.0.1:(\d+), storing")
+        self.assertTrue((await self.ask(int(line[1]))).startswith("HTTP/1.1 200 OK\r\n"))
+        self.assertTrue((await self.ask(f"unix:{unix}")).startswith("HTTP/1.1 200 OK\r\n"))
+        behind = await self.connect(int(line[3]))
+        behind.send(b"PROXY TCP4 192.0.2.1 192.0.2.2 5 6\r\nGET /v2/ HTTP/1.0\r\nHost: r\r\n\r\n")
+        await behind.closed
+        self.assertTrue(behind.answer.seen.startswith("HTTP/1.1 200 OK\r\n"), behind.answer.seen)
+        await self.stop(daemon)
+        self.assertFalse(os.path.exists(unix))
+
+    @deferred
+    async def test_log_level(self) -> None:
+        self.write("x: {storage: memory, listen: ['tcp:0:interface=127.0.0.1'], loglevel: error}")
+        systemd = Systemd()
+        hears = reactor.listenUNIXDatagram(f"{self.directory}/notify", systemd)
+        self.addCleanup(hears.stopListening)
+        daemon = self.twistd(environ={"NOTIFY_SOCKET": f"{self.directory}/notify"})
+        await systemd.told.until("READY=1")
+        await self.stop(daemon)
+        self.assertEqual(daemon.said.seen, "")
+
+
+class RefusalTests(Case):
+    async def refused(self, daemon: Daemon, line: str) -> None:
+        self.assertEqual(await daemon.ended, 78, daemon.said.seen)
+        self.assertIn(line, daemon.said.seen)
+        self.assertNotIn("Traceback", daemon.said.seen + daemon.complained.seen)
+        self.assertNotIn("listening on", daemon.said.seen)
+        self.assertEqual([name for name in os.listdir(self.directory) if name.endswith(".pid")], [])
+
+    @deferred
+    async def test_configuration(self) -> None:
+        """Every problem, and nothing else: no port, no directory, no pid file."""
+        self.write("x: {storage_path: images, loglevel: loud, secret_key: [hunter2]}")
+        daemon = self.twistd(options=())
+        self.assertEqual(await daemon.ended, 78)
+        self.assertEqual(
+            [line.partition(" (allowed")[0] for line in daemon.complained.seen.splitlines()],
+            [
+                "c.yml:1:19: x.storage_path: neither absolute nor beginning with ./",
+                'c.yml:1:37: x.loglevel: wrong value "loud"',
+                "c.yml:1:55: x.secret_key: wrong value: a list",
+            ],
+        )
+        self.assertEqual(daemon.said.seen, "")
+        self.assertEqual(os.listdir(self.directory), ["c.yml"])
+
+    @deferred
+    async def test_port_in_use(self) -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        endpoint = f"tcp:{listener.getsockname()[1]}:interface=127.0.0.1"
+        daemon = self.twistd(f"--listen={endpoint}", options=())
+        await self.refused(daemon, f"cannot start: cannot listen on {endpoint}: Address already in use\n")
+
+    @deferred
+    async def test_one_of_two_ports_in_use(self) -> None:
+        """The one that could be opened is closed again."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        unix = f"{self.directory}/http"
+        daemon = self.twistd(f"--listen=unix:{unix}", f"--listen=tcp:{listener.getsockname()[1]}:interface=127.0.0.1")
+        await self.refused(daemon, "Address already in use")
+        self.assertFalse(os.path.exists(unix))
+
+    @deferred
+    async def test_storage_path_unusable(self) -> None:
+        """What only opening it shows."""
+        Path(self.directory, "images").mkdir()
+        Path(self.directory, "images", ".format").write_text("99\n")
+        await self.refused(self.twistd(), "cannot start: storage_path")
+
+    @deferred
+    async def test_second_on_the_same_root(self) -> None:
+        first, port = await self.started()
+        second = self.twistd("--listen=tcp:0:interface=127.0.0.1", options=())
+        pid = first.transport.pid  # type: ignore[union-attr]
+        await self.refused(second, f"is used by another registry, process {pid}")
+        self.assertTrue((await self.ask(port)).startswith("HTTP/1.1 200 OK\r\n"), "the first one goes on")
+        first.kill(signal.SIGKILL)
+        self.assertEqual(await first.ended, -signal.SIGKILL)
+        third, port = await self.started()
+        self.assertTrue((await self.ask(port)).startswith("HTTP/1.1 200 OK\r\n"), "a lock dies with its process")
+        await self.stop(third)
+
+
+class StopTests(Case):
+    FIRST = 1000
+    """Bytes of the chunk that is acknowledged."""
+
+    def content(self) -> bytes:
+        return os.urandom(3 << 20)
+
+    async def session(self, port: int) -> str:
+        """The location of a new upload session."""
+        answer = await self.ask(port, "POST /v2/busybox/blobs/uploads/")
+        location = re.search(r"(?i)\r\nlocation: (\S+)\r\n", answer)
+        assert location is not None, answer
+        return location[1]
+
+    async def begin(self, port: int, location: str, content: bytes, length: int) -> Conversation:
+        """A PATCH of ``length`` bytes of which ``content`` has come."""
+        conversation = await self.connect(port)
+        conversation.send(
+            f"PATCH {location} HTTP/1.1\r\nHost: r\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n".encode()
+        )
+        await conversation.answer.until("100 Continue\r\n\r\n")
+        conversation.send(content)
+        return conversation
+
+    async def begin_second(self, port: int, location: str, content: bytes) -> Conversation:
+        """A chunk that was acknowledged, and a second one of which the last byte is missing."""
+        first = await self.begin(port, location, content[: self.FIRST], self.FIRST)
+        await first.answer.until("202 Accepted")
+        return await self.begin(port, location, content[self.FIRST : -1], len(content) - self.FIRST)
+
+    async def status(self, port: int, location: str) -> int:
+        """Bytes that an upload session holds."""
+        answer = await self.ask(port, f"GET {location}")
+        end = re.search(r"(?i)\r\nrange: 0-(\d+)\r\n", answer)
+        assert end is not None, answer
+        return int(end[1]) + 1 if end[1] != "0" else 0
+
+    @deferred
+    async def test_idle(self) -> None:
+        """With a connection that waits for its next request."""
+        daemon, port = await self.started()
+        waiting = await self.connect(port)
+        waiting.send(b"GET /v2/ HTTP/1.1\r\nHost: r\r\n\r\n")
+        await waiting.answer.until("{}")
+        before = reactor.seconds()
+        await self.stop(daemon)
+        self.assertLess(reactor.seconds() - before, 1.0)
+        await waiting.closed
+        self.assertIn("stopped", daemon.said.seen)
+
+    @deferred
+    async def test_interrupt(self) -> None:
+        daemon, _ = await self.started()
+        daemon.kill(signal.SIGINT)
+        self.assertEqual(await daemon.ended, 0)
+
+    @deferred
+    async def test_pid_file(self) -> None:
+        daemon = self.twistd(options=())
+        await daemon.said.until(LISTENING)
+        self.assertTrue(Path(self.directory, "twistd.pid").exists())
+        await self.stop(daemon)
+        self.assertFalse(Path(self.directory, "twistd.pid").exists())
+
+    @deferred
+    async def test_requests_come_to_their_end(self) -> None:
+        daemon, port = await self.started()
+        location, content = await self.session(port), self.content()
+        upload = await self.begin(port, location, content[:-1], len(content))
+        daemon.kill(signal.SIGTERM)
+        await daemon.said.until("requests in flight: 1")
+        with self.assertRaises(ConnectionRefusedError):
+            await self.connect(port)
+        upload.send(content[-1:])
+        await upload.closed
+        answer = upload.answer.seen
+        self.assertIn("\r\n\r\nHTTP/1.1 202 Accepted\r\n", answer)
+        self.assertIn("\r\nConnection: close\r\n", answer)
+        self.assertEqual(await daemon.ended, 0)
+        await self.assert_can_be_finished(location, content, len(content))
+
+    @deferred
+    async def test_grace_is_over(self) -> None:
+        self.write("x: {storage_path: ./images, listen: ['tcp:0:interface=127.0.0.1'], shutdown_grace: 0}")
+        daemon, port = await self.started()
+        location, content = await self.session(port), self.content()
+        upload = await self.begin_second(port, location, content)
+        await self.stop(daemon)
+        await upload.closed
+        self.assertNotIn("Traceback", daemon.said.seen)
+        await self.assert_can_be_finished(location, content, self.FIRST)
+
+    @deferred
+    async def test_second_signal(self) -> None:
+        daemon, port = await self.started()
+        location, content = await self.session(port), self.content()
+        await self.begin_second(port, location, content)
+        daemon.kill(signal.SIGTERM)
+        await daemon.said.until("requests in flight: 1")
+        await self.stop(daemon)
+        self.assertIn("asked again", daemon.said.seen)
+        self.assertNotIn("Traceback", daemon.said.seen)
+        await self.assert_can_be_finished(location, content, self.FIRST)
+
+    @deferred
+    async def test_killed(self) -> None:
+        """What was acknowledged is there when the process is killed while the next chunk comes."""
+        daemon, port = await self.started()
+        location, content = await self.session(port), self.content()
+        await self.begin_second(port, location, content)
+        daemon.kill(signal.SIGKILL)
+        await daemon.ended
+        await self.assert_can_be_finished(location, content, self.FIRST)
+
+    async def assert_can_be_finished(self, location: str, content: bytes, at_least: int = 0) -> None:
+        """After a restart: where the session stands is true, and the upload goes on from there (D11)."""
+        daemon, port = await self.started()
+        offset = await self.status(port, location)
+        self.assertGreaterEqual(offset, at_least)
+        digest = f"sha256:{sha256(content).hexdigest()}"
+        joint = "&" if "?" in location else "?"
+        rest = content[offset:]
+        answer = await self.ask(port, f"PUT {location}{joint}digest={digest}", body=rest)
+        self.assertTrue(answer.startswith("HTTP/1.1 201 Created\r\n"), answer)
+        answer = await self.ask(port, f"GET /v2/busybox/blobs/{digest}")
+        self.assertEqual(answer.partition("\r\n\r\n")[2].encode("latin-1"), content)
+        await self.stop(daemon)
