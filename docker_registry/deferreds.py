@@ -41,6 +41,9 @@ async def outcomes(*waiting: Deferred[Any]) -> list[Any]:
             each.addBoth(results.append)
     if len(results) < len(waiting):
         results = [result for _, result in await DeferredList(waiting, consumeErrors=True)]
+    for result in results:
+        if isinstance(result, Failure) and not isinstance(result.value, Exception):
+            result.raiseException()         # the end of the process is no outcome
     return [result.value if isinstance(result, Failure) else result for result in results]
 
 

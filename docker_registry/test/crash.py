@@ -1,0 +1,99 @@
+"""A process that dies at its N-th system call, and a power cut that takes what was not synced."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from docker_registry.storage.system import System
+
+
+class Killed(BaseException):
+    """The process is no more: nothing catches this, and no call after it does anything."""
+
+
+class DyingSystem(System):
+    """Counts the calls that change something, or make it durable, and dies instead of making number ``last``.
+
+    It knows what the disk may legally have lost then: data that was not synced since it was written, and entries of
+    directories that were not synced since they were made or replaced.
+
+    :param last: ``None`` lives for ever.
+    """
+
+    CALLS = frozenset({"create", "write", "setxattr", "truncate", "fsync", "mkdir", "rename", "unlink", "rmtree", "utime"})
+
+    def __init__(self, backup: Path, last: int | None = None) -> None:
+        super().__init__(before=self._count)
+        self.calls = 0
+        self._last = last
+        self._backup = backup
+        self._data: set[str] = set()                            # files
+        self._entries: dict[str, dict[str, str | None]] = defaultdict(dict)     # directory -> name -> what was there
+
+    def _count(self, call: str, subject: str) -> None:
+        if self._last is not None and self.calls >= self._last:
+            raise Killed()
+        if call in self.CALLS:
+            self.calls += 1
+            if self.calls == self._last:
+                raise Killed()
+
+    def open_new(self, root: int, path: str) -> int:
+        above, _, name = path.rpartition("/")
+        directory = os.path.join(_path(root), above).rstrip("/")
+        existed = os.path.exists(os.path.join(directory, name))
+        fd = super().open_new(root, path)
+        self._data.add(os.path.join(directory, name))
+        if not existed:
+            self._entries[directory].setdefault(name, None)
+        return fd
+
+    def write(self, fd: int, parts: Sequence[bytes]) -> None:
+        super().write(fd, parts)
+        self._data.add(_path(fd))
+
+    def fsync(self, fd: int) -> None:
+        super().fsync(fd)
+        self._data.discard(_path(fd))
+        self._entries.pop(_path(fd), None)
+
+    def mkdir(self, directory: int, name: str) -> None:
+        super().mkdir(directory, name)
+        self._entries[_path(directory)].setdefault(name, None)
+
+    def rename(self, source: int, name: str, target: int, new: str) -> None:
+        old, to = os.path.join(_path(source), name), os.path.join(_path(target), new)
+        kept = None
+        if os.path.isfile(to):
+            self._backup.mkdir(exist_ok=True)
+            kept = str(self._backup / str(len(os.listdir(self._backup))))
+            os.link(to, kept)
+        super().rename(source, name, target, new)
+        self._entries[_path(target)].setdefault(new, kept)
+        self._entries[_path(source)].pop(name, None)
+        if old in self._data:
+            self._data.discard(old)
+            self._data.add(to)
+
+    def cut_power(self) -> None:
+        """Lose all that may be lost."""
+        for path in self._data:
+            if os.path.isfile(path):
+                os.truncate(path, os.path.getsize(path) // 2)
+        for directory, names in self._entries.items():
+            for name, before in names.items():
+                path = os.path.join(directory, name)
+                if os.path.isdir(path):
+                    shutil.rmtree(path)
+                elif os.path.exists(path):
+                    os.unlink(path)
+                if before is not None and os.path.isdir(directory):
+                    os.link(before, path)
+
+
+def _path(fd: int) -> str:
+    return os.readlink(f"/proc/self/fd/{fd}")
