@@ -157,8 +157,8 @@ class RegistryService(Service):
     async def _stop(self, closing: Sequence[Deferred[Any]]) -> None:
         self._registry.stop()
         self._drained = self._site.drain()
-        if self._site.in_flight:
-            self.log.info("requests in flight: {count}; they have {grace:g} s", count=self._site.in_flight, grace=self._grace)
+        if count := self._site.in_flight:
+            self.log.info("requests in flight: {count}; they have {grace:g} s", count=count, grace=self._grace)
         if not await self._in_time(self._drained, self._grace):
             self._site.abort_all()
             await self._in_time(self._site.drain(), LAST_STEPS)

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
-from twisted.trial.unittest import SynchronousTestCase
 
 import docker_registry
-from docker_registry.config.load import SAMPLE, Loaded, load
+from docker_registry.config.load import SAMPLE, load
 from docker_registry.config.model import SAMPLE_SECRET, Config
 from docker_registry.config.problems import ConfigError
-
-MARKER = "hunter2"
+from docker_registry.test.config_case import MARKER, ConfigCase
 
 MANIFEST = "bytes, or with a unit: 512KiB, 4MiB, 1GiB; from 4MiB to 16MiB"
 SECONDS = "seconds, or with a unit: 30s, 15m, 12h, 7d"
@@ -126,36 +117,7 @@ WHOLE_FILES = [
 ]
 
 
-class Case(SynchronousTestCase):
-    """Files are written into a directory of the test, which is the working directory meanwhile."""
-
-    def setUp(self) -> None:
-        directory = tempfile.mkdtemp()      # not below trial's, which is for its owner alone
-        self.addCleanup(shutil.rmtree, directory)
-        os.chmod(directory, 0o755)
-        before = os.getcwd()
-        os.chdir(directory)
-        self.addCleanup(os.chdir, before)
-
-    def load(
-        self, text: str, flavor: str = "x", environ: Mapping[str, str] | None = None, listen: Sequence[str] = ()
-    ) -> Loaded:
-        Path("c.yml").write_text(text)
-        return load("c.yml", flavor, environ or {}, listen)
-
-    def be_nobody(self) -> None:
-        """root may read and write everything: be somebody else, as far as the kernel is concerned."""
-        if os.geteuid() == 0:
-            os.seteuid(65534)
-            self.addCleanup(os.seteuid, 0)
-
-    def problems(self, text: str, flavor: str = "x", **others: object) -> str:
-        message = str(self.assertRaises(ConfigError, self.load, text, flavor, **others))
-        self.assertNotIn(MARKER, message)
-        return message
-
-
-class ProblemTests(Case):
+class ProblemTests(ConfigCase):
     def test_options(self) -> None:
         for line, expected in ONE_LINE:
             with self.subTest(line):
@@ -246,7 +208,7 @@ class ProblemTests(Case):
         self.assertEqual(loaded.config.secret_key.get_secret_value(), MARKER)
 
 
-class LoadTests(Case):
+class LoadTests(ConfigCase):
     def test_common_lies_under_the_flavor(self) -> None:
         config = self.load(
             "common: {threads: 5, max_page: 7, limits: {connections: 8, per_address: 9}}\n"
@@ -349,64 +311,3 @@ class LoadTests(Case):
         program = "import sys, docker_registry.tap; print('twisted.internet.reactor' in sys.modules)"
         said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd="/")
         self.assertEqual(said.stdout, "False\n")
-
-
-class WarningTests(Case):
-    def test_file_that_everybody_writes(self) -> None:
-        Path("c.yml").write_text("x: {storage: memory}")
-        os.chmod("c.yml", 0o644)
-        self.assertEqual(load("c.yml", "x", {}).warnings, ())
-        os.chmod("c.yml", 0o646)
-        self.assertEqual(load("c.yml", "x", {}).warnings, ("c.yml: everybody may write to it",))
-
-
-def certificate(name: str, key: ec.EllipticCurvePrivateKey) -> bytes:
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    built = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number(), now, now)
-    return built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-
-def private(key: ec.EllipticCurvePrivateKey, passphrase: bytes = b"") -> bytes:
-    encryption = (
-        serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
-    )
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-
-
-class TLSTests(Case):
-    MISMATCH = "the key does not match the certificate, or has a passphrase, or is no PEM"
-
-    def setUp(self) -> None:
-        super().setUp()
-        key = ec.generate_private_key(ec.SECP256R1())
-        Path("cert.pem").write_bytes(certificate("registry", key))
-        Path("key.pem").write_bytes(private(key))
-        os.chmod("key.pem", 0o600)
-
-    def endpoint(self, key: str, cert: str = "cert.pem") -> str:
-        return f"x: {{storage: memory, listen: ['ssl:5443:privateKey={key}:certKey={cert}']}}"
-
-    def test_match(self) -> None:
-        self.assertEqual(self.load(self.endpoint("key.pem")).warnings, ())
-
-    def test_key_of_another(self) -> None:
-        Path("other.pem").write_bytes(private(ec.generate_private_key(ec.SECP256R1())))
-        self.assertIn(self.MISMATCH, self.problems(self.endpoint("other.pem")))
-
-    def test_key_with_a_passphrase(self) -> None:
-        """Nobody is asked at the terminal."""
-        Path("locked.pem").write_bytes(private(ec.generate_private_key(ec.SECP256R1()), MARKER.encode()))
-        self.assertIn(self.MISMATCH, self.problems(self.endpoint("locked.pem")))
-
-    def test_no_certificate(self) -> None:
-        Path("empty.pem").touch()
-        self.assertIn("certKey is no certificate in PEM", self.problems(self.endpoint("key.pem", "empty.pem")))
-
-    def test_key_missing(self) -> None:
-        self.assertIn("privateKey cannot be read: No such file", self.problems(self.endpoint("none.pem")))
-
-    def test_key_that_others_can_read(self) -> None:
-        os.chmod("key.pem", 0o644)
-        warnings = self.load(self.endpoint("key.pem")).warnings
-        self.assertEqual(warnings, ("key.pem: a private key that others than its owner can read",))

@@ -7,9 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from docker_registry.config import document
 from docker_registry.config.document import MAX_DEPTH, MAX_NODES, Value
 from docker_registry.config.problems import ConfigError, Place
-
-MARKER = "hunter2"
-"""A password: it stands in many of the broken files, and in no message."""
+from docker_registry.test.config_case import MARKER
 
 
 def plain(value: Value | dict[str, Value]) -> object:

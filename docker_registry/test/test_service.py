@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import os
 import shutil
 import socket
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -22,15 +20,12 @@ from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from docker_registry.config.load import Loaded
-from docker_registry.config.model import Config
-from docker_registry.config.problems import ConfigError
 from docker_registry.deferreds import deferred
 from docker_registry.errors import StorageFailed
 from docker_registry.process import Process
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
-from docker_registry.service import RegistryService, build, registry_settings, web_limits
+from docker_registry.service import RegistryService
 from docker_registry.storage.memory import MemoryStorage
 from docker_registry.systemd import Notifier
 from docker_registry.test.registry_case import Direct
@@ -379,8 +374,8 @@ async def _wait(for_what: Deferred[None]) -> None:
     await for_what
 
 
-class SystemdTests(Case):
-    def test_watchdog(self) -> None:
+class WatchdogTests(Case):
+    def test_pings_from_start_to_stop(self) -> None:
         service = self.started(WATCHDOG_USEC="4000000", WATCHDOG_PID=str(os.getpid()))
         self.reactor.pump([2.0, 2.0])
         self.assertEqual(self.told(), ["WATCHDOG=1", "WATCHDOG=1"])
@@ -388,60 +383,3 @@ class SystemdTests(Case):
         self.told()
         self.reactor.pump([2.0, 2.0])
         self.assertEqual(self.told(), [])
-
-    def test_watchdog_of_another(self) -> None:
-        self.assertIsNone(Notifier({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "4000000", "WATCHDOG_PID": "1"}).interval)
-        self.assertIsNone(Notifier({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "soon"}).interval)
-        self.assertIsNone(Notifier({"WATCHDOG_USEC": "4000000"}).interval)
-
-    def test_abstract_name(self) -> None:
-        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self.addCleanup(receiver.close)
-        name = f"docker-registry-test-{os.getpid()}"
-        receiver.bind(f"\0{name}")
-        Notifier({"NOTIFY_SOCKET": f"@{name}"}).ready()
-        self.assertEqual(receiver.recv(100), b"READY=1")
-
-    def test_never_fails(self) -> None:
-        Notifier({}).ready()
-        for name in ("/nowhere/at/all", "@nobody-listens-here", "x" * 200):
-            Notifier({"NOTIFY_SOCKET": name}).stopping()
-
-
-class BuildTests(SynchronousTestCase):
-    def loaded(self, **options: Any) -> Loaded:
-        return Loaded(Config.model_validate({"storage": "memory", **options}), "x", "c.yml", ())
-
-    def test_defaults_are_the_same_everywhere(self) -> None:
-        config = self.loaded().config
-        self.assertEqual(registry_settings(config), Settings())
-        self.assertEqual(web_limits(config), Limits())
-
-    def test_every_option_arrives(self) -> None:
-        """Each limit and setting, set to something else, is something else where it is used."""
-        limits = {name: value * 2 for name, value in dataclasses.asdict(Limits()).items()}
-        self.assertEqual(web_limits(self.loaded(limits=limits).config), Limits(**limits))
-        options = {
-            "max_manifest_bytes": 8 << 20, "max_manifest_references": 101, "max_page": 102, "max_uploads": 103,
-            "upload_purge_age": 104.0, "delete_enabled": False, "allow_missing_children": True,
-        }
-        self.assertEqual(
-            dataclasses.astuple(registry_settings(self.loaded(**options).config)),
-            (8 << 20, 101, 102, 103, 104.0, False, True),
-        )
-
-    def test_assembled(self) -> None:
-        """The real parts, but for the reactor."""
-        reactor = MemoryReactorClock()
-        root = Path(self.mktemp()).absolute()
-        for options in ({}, {"storage": "local", "storage_path": str(root)}, {"loglevel": "debug"}):
-            self.assertIsInstance(build(reactor, self.loaded(**options), {}), RegistryService)
-        self.assertFalse(root.exists(), "nothing is opened before the service starts")
-        self.assertEqual(reactor.tcpServers, [])
-
-    def test_no_socket_of_systemd(self) -> None:
-        loaded = self.loaded(listen=("systemd:domain=INET:index=0",))
-        error = self.assertRaises(ConfigError, build, MemoryReactorClock(), loaded, {})
-        self.assertEqual(
-            str(error), "c.yml: x.listen: systemd:domain=INET:index=0: systemd has not handed over such a socket"
-        )

@@ -1,0 +1,56 @@
+"""From a configuration to the parts that it configures."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from docker_registry.config.load import Loaded
+from docker_registry.config.model import Config
+from docker_registry.config.problems import ConfigError
+from docker_registry.registry.settings import Settings
+from docker_registry.service import RegistryService, build, registry_settings, web_limits
+from docker_registry.web.limits import Limits
+
+
+class BuildTests(SynchronousTestCase):
+    def loaded(self, **options: Any) -> Loaded:
+        return Loaded(Config.model_validate({"storage": "memory", **options}), "x", "c.yml", ())
+
+    def test_defaults_are_the_same_everywhere(self) -> None:
+        config = self.loaded().config
+        self.assertEqual(registry_settings(config), Settings())
+        self.assertEqual(web_limits(config), Limits())
+
+    def test_every_option_arrives(self) -> None:
+        """Each limit and setting, set to something else, is something else where it is used."""
+        limits = {name: value * 2 for name, value in dataclasses.asdict(Limits()).items()}
+        self.assertEqual(web_limits(self.loaded(limits=limits).config), Limits(**limits))
+        options = {
+            "max_manifest_bytes": 8 << 20, "max_manifest_references": 101, "max_page": 102, "max_uploads": 103,
+            "upload_purge_age": 104.0, "delete_enabled": False, "allow_missing_children": True,
+        }
+        self.assertEqual(
+            dataclasses.astuple(registry_settings(self.loaded(**options).config)),
+            (8 << 20, 101, 102, 103, 104.0, False, True),
+        )
+
+    def test_assembled(self) -> None:
+        """The real parts, but for the reactor."""
+        reactor = MemoryReactorClock()
+        root = Path(self.mktemp()).absolute()
+        for options in ({}, {"storage": "local", "storage_path": str(root)}, {"loglevel": "debug"}):
+            self.assertIsInstance(build(reactor, self.loaded(**options), {}), RegistryService)
+        self.assertFalse(root.exists(), "nothing is opened before the service starts")
+        self.assertEqual(reactor.tcpServers, [])
+
+    def test_no_socket_of_systemd(self) -> None:
+        loaded = self.loaded(listen=("systemd:domain=INET:index=0",))
+        error = self.assertRaises(ConfigError, build, MemoryReactorClock(), loaded, {})
+        self.assertEqual(
+            str(error), "c.yml: x.listen: systemd:domain=INET:index=0: systemd has not handed over such a socket"
+        )

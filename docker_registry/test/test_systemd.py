@@ -1,0 +1,30 @@
+"""What systemd is told (sd_notify(3))."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from docker_registry.systemd import Notifier
+
+
+class NotifierTests(SynchronousTestCase):
+    def test_watchdog_of_another(self) -> None:
+        self.assertIsNone(Notifier({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "4000000", "WATCHDOG_PID": "1"}).interval)
+        self.assertIsNone(Notifier({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "soon"}).interval)
+        self.assertIsNone(Notifier({"WATCHDOG_USEC": "4000000"}).interval)
+
+    def test_abstract_name(self) -> None:
+        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.addCleanup(receiver.close)
+        name = f"docker-registry-test-{os.getpid()}"
+        receiver.bind(f"\0{name}")
+        Notifier({"NOTIFY_SOCKET": f"@{name}"}).ready()
+        self.assertEqual(receiver.recv(100), b"READY=1")
+
+    def test_never_fails(self) -> None:
+        Notifier({}).ready()
+        for name in ("/nowhere/at/all", "@nobody-listens-here", "x" * 200):
+            Notifier({"NOTIFY_SOCKET": name}).stopping()
