@@ -106,6 +106,9 @@ class RegistryService(Service):
             for text, endpoint in self._endpoints:
                 if self.running:
                     self._ports.append(await _listen(text, endpoint, self._site))
+            if self.running:
+                self._registry.start()
+                self._say_ready()
         except CannotStart as error:
             self._give_up(EXIT_STATUS, str(error))
         except StorageError as error:
@@ -113,10 +116,6 @@ class RegistryService(Service):
         except Exception:
             self.log.failure("the registry cannot start")
             self._process.stop(1)
-        else:
-            if self.running:
-                self._registry.start()
-                self._say_ready()
 
     def _give_up(self, status: int, reason: str) -> None:
         self.log.critical("cannot start: {reason}", reason=reason)
