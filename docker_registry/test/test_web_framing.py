@@ -19,6 +19,8 @@ POST = b"POST /x HTTP/1.1"
 GET = b"GET /x HTTP/1.1"
 HOST = b"Host: registry"
 CHUNKED = b"Transfer-Encoding: chunked"
+UPGRADE = (b"Connection: Upgrade", b"Upgrade: h2c")
+FORM = b"Content-Type: application/x-www-form-urlencoded"
 
 REFUSED: list[tuple[str, bytes, int]] = [
     ("coding and length", raw(POST, HOST, CHUNKED, b"Content-Length: 4", body=b"0\r\n\r\n"), 400),
@@ -61,12 +63,12 @@ REFUSED: list[tuple[str, bytes, int]] = [
     ("Host with a bad port", raw(GET, b"Host: a:b"), 400),
     ("HTTP/0.9", b"GET /x\r\n\r\n", 400),
     ("HTTP/2.0", raw(b"GET /x HTTP/2.0", HOST), 505),
-    ("HTTP/3.0", raw(b"GET /x HTTP/3.0", HOST), 400),
+    ("HTTP/3.0", raw(b"GET /x HTTP/3.0", HOST), 505),
     ("HTTP/1.2", raw(b"GET /x HTTP/1.2", HOST), 400),
-    ("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+    ("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
     ("http/1.1", raw(b"GET /x http/1.1", HOST), 400),
     ("lower-case method", raw(b"get /x HTTP/1.1", HOST), 400),
-    ("unknown method", raw(b"BREW /x HTTP/1.1", HOST), 400),
+    ("unknown method", raw(b"BREW /x HTTP/1.1", HOST), 501),
     ("TRACE", raw(b"TRACE /x HTTP/1.1", HOST), 501),
     ("CONNECT", raw(b"CONNECT registry:80 HTTP/1.1", HOST), 501),
     ("PROPFIND", raw(b"PROPFIND /x HTTP/1.1", HOST), 501),
@@ -111,10 +113,11 @@ ACCEPTED: list[tuple[str, bytes, str]] = [
     ("chunk in capitals", raw(POST, HOST, CHUNKED, body=b"A\r\n" + b"x" * 10 + b"\r\n0\r\n\r\n"), "/x"),
     ("extension and trailer", raw(POST, HOST, CHUNKED, body=b"3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n"), "/x"),
     ("Chunked", raw(POST, HOST, b"Transfer-Encoding: Chunked", body=b"0\r\n\r\n"), "/x"),
-    ("form", raw(POST, HOST, b"Content-Type: application/x-www-form-urlencoded", b"Content-Length: 3", body=b"a=b"), "/x"),
+    ("form", raw(POST, HOST, FORM, b"Content-Length: 3", body=b"a=b"), "/x"),
     ("form in parts", raw(POST, HOST, b"Content-Type: multipart/form-data", b"Content-Length: 3", body=b"abc"), "/x"),
-    ("upgrade", raw(GET, HOST, b"Connection: Upgrade", b"Upgrade: h2c"), "/x"),
-    ("upgrade with a body", raw(POST, HOST, b"Connection: Upgrade", b"Upgrade: h2c", b"Content-Length: 3", body=b"abc"), "/x"),
+    ("upgrade", raw(GET, HOST, *UPGRADE), "/x"),
+    ("upgrade with a body", raw(POST, HOST, *UPGRADE, b"Content-Length: 3", body=b"abc"), "/x"),
+    ("upgrade with chunks", raw(POST, HOST, *UPGRADE, CHUNKED, body=b"3\r\nabc\r\n0\r\n\r\n"), "/x"),
     ("method override", raw(POST, HOST, b"X-HTTP-Method-Override: DELETE", b"Content-Length: 0"), "/x"),
 ]
 
@@ -156,10 +159,10 @@ class FramingTests(SiteCase):
                 self.assertNotIn(b"other", answers, name)
 
     def test_greeting_of_tls(self) -> None:
-        """Clients try TLS first on a port that is said to be insecure: no answer, and no word about it."""
+        """Clients try TLS first on a port that is said to be insecure; some go on only if the answer is HTTP."""
         self.send(bytes.fromhex("1603010200010001fc0303") + b"\0" * 100)
-        self.assertEqual(self.sent(), b"")
-        self.assertTrue(self.wire.aborted)
+        self.assertEqual(self.statuses(self.sent()), [400])
+        self.assertEqual(self.requests, [])
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_method_override_is_ignored(self) -> None:
@@ -168,7 +171,7 @@ class FramingTests(SiteCase):
 
     def test_bodies_are_bytes(self) -> None:
         """Whatever they say they are (T14)."""
-        self.send(raw(POST, HOST, b"Content-Type: application/x-www-form-urlencoded", b"Content-Length: 7", body=b"a=b&c=d"))
+        self.send(raw(POST, HOST, FORM, b"Content-Length: 7", body=b"a=b&c=d"))
         self.assertTrue(self.sent().endswith(b"/x a=b&c=d"))
         self.assertEqual(self.requests[0].args, {})
 

@@ -84,6 +84,11 @@ class SiteCase(SynchronousTestCase):
     def send(self, data: bytes) -> None:
         self.channel.dataReceived(data)
 
+    def turns(self, count: int = 200) -> None:
+        """Of the reactor, in which no time passes."""
+        for _ in range(count):
+            self.clock.advance(0)
+
     def sent(self) -> bytes:
         """What was answered since the last time."""
         data = self.wire.value()

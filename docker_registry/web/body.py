@@ -2,69 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
-from docker_registry.web.errors import BodyTooLarge
+from docker_registry.web.errors import BodyTooLarge, ClientGone
 
 PIECE = 1 << 20
 """Bytes that are worth a hop to a thread."""
 
-LEAST = 64 << 10
-"""Smaller pieces than this are not worth it, however many bodies there are."""
-
 READ = 256 << 10
 """Bytes that may arrive at once from a socket."""
+
+LEAST = 16 << 10
+"""Neither pieces nor reads are smaller than this, however many bodies there are."""
+
+_SMALL = 4 << 10
+"""Parts below this are put together: a part of two bytes takes the memory of fifty."""
+
+_JOINED = 64 << 10
 
 
 class Budget:
     """Memory shared by all bodies: many bodies have small pieces.
 
-    A body holds one piece while another is being stored, and what arrived with its last read.
+    A body holds a piece and what arrived with its last read, and its reader works on as much.
+
+    :param memory: bytes, all bodies together.
+    :ivar piece: how large a piece is at the moment.
+    :ivar read: how many bytes a connection should take from its socket at once.
+    :ivar bodies: how many share.
+    :ivar held: bytes that are in memory now.
     """
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
         self.bodies = 0
-        self.piece = PIECE
+        self.held = 0
+        self._share()
 
-    def change(self, by: int) -> None:
-        self.bodies += by
-        share = (self._memory // max(self.bodies, 1) - READ) // 2
-        self.piece = max(LEAST, min(PIECE, share))
+    def join(self) -> None:
+        self.bodies += 1
+        self._share()
+
+    def leave(self) -> None:
+        self.bodies -= 1
+        self._share()
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether every body is to be content with what it has."""
+        return self.held >= self._memory
+
+    def _share(self) -> None:
+        share = self._memory // max(self.bodies, 1)
+        self.read = max(LEAST, min(READ, share // 8))
+        self.piece = max(LEAST, min(PIECE, share // 2 - self.read))
+
+
+class Sender(Protocol):
+    """The connection that a body comes from."""
+
+    def invite(self) -> None:
+        """Send ``100 Continue``."""
+
+    def hold_body(self, held: bool) -> None:
+        """Take no more from the client, or go on."""
 
 
 class Body:
     """:param budget: says how large a piece is at the moment.
+    :param length: in bytes; ``None`` if nobody knows.
     :param expects: whether the client waits to be invited.
-    :param invite: sends ``100 Continue``.
-    :param hold: called with whether the client is to be held back.
+    :param sender: where it comes from; ``None`` if nothing will come.
+    :ivar complete: whether all of it has arrived.
+    :ivar received: bytes that have arrived.
+    :ivar verdict: why nobody is to read the rest, when that has been decided.
     """
 
     __slots__ = (
-        "_budget", "_counted", "_error", "_expects", "_held", "_hold", "_holding", "_invite", "_parts", "_waiting",
-        "complete", "length", "received",
+        "_budget", "_error", "_expects", "_held", "_holding", "_joined", "_out", "_parts", "_sender", "_waiting",
+        "complete", "length", "received", "verdict",
     )
 
-    def __init__(
-        self,
-        budget: Budget,
-        length: int | None,
-        expects: bool = False,
-        invite: Callable[[], None] | None = None,
-        hold: Callable[[bool], None] | None = None,
-    ) -> None:
+    def __init__(self, budget: Budget, length: int | None, expects: bool = False, sender: Sender | None = None) -> None:
         self._budget = budget
+        self._sender = sender
         self._expects = expects
-        self._invite = invite
-        self._hold = hold
-        self._holding = False
-        self._parts: list[bytes] = []
-        self._held = 0
+        self._parts: list[bytes | bytearray] = []
+        self._held = 0                          # bytes in those parts
+        self._out = 0                           # bytes that the reader was given last
+        self._joined = self._holding = False
         self._waiting: Deferred[None] | None = None
         self._error: Exception | None = None
-        self._counted = False
+        self.verdict: Exception | None = None
         self.length = length
         self.received = 0
         self.complete = length == 0
@@ -72,23 +103,25 @@ class Body:
     async def read(self) -> list[bytes]:
         """The next piece: parts of together about a piece, less at the end, ``[]`` after it.
 
-        :raises ClientGone: the client went away before the end.
+        Whoever reads is done with the piece before.
+
+        :raises ClientGone: the client went away before the end; what had come was read before.
         :raises BodyTooSlow: it sends next to nothing.
         """
-        self._accept()
-        while self._held < self._budget.piece and not self.complete:
-            if self._error is not None:
-                raise self._error
-            self._waiting = Deferred()
-            try:
-                await self._waiting
-            finally:
-                self._waiting = None
-        parts, self._parts, self._held = self._parts, [], 0
-        if self._holding and self._hold is not None:
-            self._holding = False
-            self._hold(False)
-        return parts
+        self._account(-self._out)
+        self._out = 0
+        if self.complete and not self._held:
+            self._leave()
+            return []
+        if self._expects and not self.complete:
+            self._expects = False
+            if self._sender is not None and self.received == 0:
+                self._sender.invite()
+        while self._held < self._budget.piece and not self._holding and not self.complete and self._error is None:
+            await self._wait()
+        if not self._held and self._error is not None:
+            raise self._error
+        return self._take()
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body.
@@ -104,51 +137,89 @@ class Body:
             if length > limit:
                 raise BodyTooLarge(limit)
             everything += parts
-        return b"".join(everything)
+        return everything[0] if len(everything) == 1 else b"".join(everything)
 
     @property
     def is_wanted(self) -> bool:
         """Whether it is the client's turn: its time runs only then."""
         return not self.complete and not self._holding and not self._expects
 
-    def _accept(self) -> None:
-        if self._expects and not self.complete:
-            self._expects = False
-            if self._invite is not None and self.received == 0:
-                self._invite()
+    async def _wait(self) -> None:
+        self._waiting = Deferred()
+        try:
+            await self._waiting
+        except CancelledError:
+            if self._error is not None:
+                raise self._error from None     # the handler is cancelled because the client has gone
+            raise
+        finally:
+            self._waiting = None
+
+    def _take(self) -> list[bytes]:
+        parts = [part if isinstance(part, bytes) else bytes(part) for part in self._parts]
+        self._parts = []
+        self._out, self._held = self._held, 0
+        if self._holding:
+            self._holding = False
+            if self._sender is not None:
+                self._sender.hold_body(False)
+        return parts
 
     # From the connection
 
     def feed(self, data: bytes) -> None:
-        self._parts.append(data)
+        if not self._joined:
+            self._joined = True
+            self._budget.join()
+        self._store(data)
         self._held += len(data)
         self.received += len(data)
-        if not self._counted:
-            self._counted = True
-            self._budget.change(1)
-        if self._held >= self._budget.piece:
-            if not self._holding and self._hold is not None:
+        self._account(len(data))
+        if self._held >= self._budget.piece or self._budget.is_spent:
+            if not self._holding and self._sender is not None:
                 self._holding = True
-                self._hold(True)
+                self._sender.hold_body(True)
             self._wake()
 
     def end(self) -> None:
+        """All of it has been fed."""
         self.complete = True
-        self.release()
         self._wake()
 
     def fail(self, error: Exception) -> None:
         """No more will come, though there should."""
         if not self.complete and self._error is None:
             self._error = error
-            self.release()
+            self._leave()
             self._wake()
 
-    def release(self) -> None:
+    def close(self) -> None:
+        """Nobody is to read the rest: the request is answered."""
+        self._parts = []
+        self._held = 0
+        self._holding = False
+        self._leave()
+        if not self.complete:
+            self.fail(self.verdict or ClientGone())
+
+    def _store(self, data: bytes) -> None:
+        if len(data) >= _SMALL:
+            self._parts.append(data)
+        elif self._parts and isinstance(self._parts[-1], bytearray) and len(self._parts[-1]) < _JOINED:
+            self._parts[-1] += data
+        else:
+            self._parts.append(bytearray(data))
+
+    def _account(self, count: int) -> None:
+        if self._joined:
+            self._budget.held += count
+
+    def _leave(self) -> None:
         """It takes no more part in the sharing of memory."""
-        if self._counted:
-            self._counted = False
-            self._budget.change(-1)
+        if self._joined:
+            self._account(-self._held - self._out)
+            self._joined = False
+            self._budget.leave()
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.called:

@@ -2,184 +2,130 @@
 
 llhttp (httptools) parses; this module decides which bytes it sees: never beyond the end of a message. So a pipelined
 request waits as bytes, and what follows a refused body is never read as a request.
-
-::
-
-    IDLE -> HEAD -> BODY -> ANSWER -> IDLE
-             |        |        |
-             +--------+--------+--> LAST: an answer that ends the connection; what still comes is thrown away
 """
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import httptools
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
-from twisted.internet.protocol import Protocol as BaseProtocol
-from twisted.internet.tcp import Connection
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
+from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from docker_registry.errors import SourceGone
-from docker_registry.web.body import Body
-from docker_registry.web.errors import BodyTooSlow, ClientGone, Refusal
-from docker_registry.web.framing import Chunks, judge, origin_form
+from docker_registry.web.body import Body, Budget
+from docker_registry.web.deadlines import Watch
+from docker_registry.web.errors import ClientGone, Refusal
+from docker_registry.web.framing import Chunks, Fields, judge, origin_form, start_line
+from docker_registry.web.heads import Parser
+from docker_registry.web.inlet import Inlet
+from docker_registry.web.outlet import SMALL, WRITE, Outlet, host, read_at_once
 from docker_registry.web.request import Request
+from docker_registry.web.states import State
 
 if TYPE_CHECKING:
     from docker_registry.web.site import Site
 
-READ_AHEAD = 64 << 10
+TURN = 32
+"""Requests of one connection that are taken up in one turn of the reactor: others want to be served, too."""
+
+READ_AHEAD = 16 << 10
 """Bytes of later requests that may wait; beyond, the client is held back."""
 
-RECEIVE = 256 << 10
-"""Bytes asked of the socket at once."""
+_DENSE = 1 << 10
+"""A chunked body with less than so many bytes between its lines is read in small portions."""
 
-_HEAD_END = b"\r\n\r\n"
-
-
-_FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
+_NO_BODY = Body(Budget(0), 0)
+_NO_LINE = ("GET", b"", "1.1")
 
 
-class State(Enum):
-    IDLE = "between requests"
-    HEAD = "in a request's head"
-    BODY = "in a request's body"
-    ANSWER = "a whole request is being answered"
-    LAST = "the last answer is sent"
+@implementer(IHalfCloseableProtocol, IHandshakeListener)
+class Channel(Protocol):
+    """:ivar state: where it stands.
+    :ivar changes: counts the changes of state.
+    :ivar request: the one that is read or answered.
+    :ivar address: of the peer of the connection; a proxy's until the proxy has said whose it is.
+    :ivar client: the address that requests come from.
+    :ivar secure: whether it is TLS.
+    :ivar is_greeted: whether a request has come.
+    """
 
-
-class Sender(Protocol):
-    """What streams an answer, and wants to know whether the client takes it."""
-
-    def pause(self) -> None: ...
-
-    def resume(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-
-@implementer(IHalfCloseableProtocol, IPushProducer)
-class Channel(BaseProtocol):
     log = Logger()
     transport: Any
+    out: Outlet
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.address = ""                   # of the peer of the connection; a proxy's, if there is one
-        self.sender: Sender | None = None
-        self._state = State.IDLE
-        self._since = site.now()            # when the state began, or when its clock was last set
-        self._taken = 0                     # bytes of body at that time
-        self._pending = b""
-        self._head_bytes = 0
-        self._tail = b""                    # the last bytes of the head so far: its end may lie across two reads
+        self.state = State.IDLE
+        self.changes = 0
+        self.request: Request | None = None
+        self.address = self.client = ""
+        self.secure = self.is_greeted = self._handshaken = False
+        self._watch = Watch(site.now())
+        self._inlet = Inlet(site.limits)
+        self._parser = Parser(site.limits)
+        self._line = _NO_LINE                       # method, target and version of the request that is read
         self._chunks: Chunks | None = None
-        self._request: Request | None = None
-        self._running: Deferred[None] | None = None
-        self._advancing = False
-        self._drained = 0
-        self._body_held = self._paused = self._write_full = self._lost = False
-        self._input_ended = self._whole = self._is_let_go = False
-        self._is_plain = False              # a socket, without TLS or a proxy's line before it
-        self._buffered = False              # whether bytes wait in the transport
-        self._parser = httptools.HttpRequestParser(self)
-        self._new_message()
+        self._running: Deferred[Any] | None = None
+        self._discarded = 0
+        self._advancing = self._resting = False
+        self._body_held = self._paused = self._input_ended = self._lost = False
 
     # From the transport
 
     def connectionMade(self) -> None:
-        if hasattr(self.transport, "bufferSize"):
-            self.transport.bufferSize = RECEIVE
-        self.address = _host(self.transport.getPeer())
-        if isinstance(self.transport, Connection) and not self.transport.TLS:
-            self._is_plain = True
-        self.transport.registerProducer(self, True)
-        if not self.site.opened(self):
-            self._enter(State.LAST)
-            self.write(_FULL)
-            self._let_go()
+        self.out = Outlet(self.transport, self._advance)
+        self.secure = self.out.is_secure
+        self.address = self.client = host(self.transport.getPeer())
+        if self.site.opened(self):
+            return
+        if self.site.is_overrun:
+            self.abort()
+        else:
+            self.refuse(Refusal(503, "too many connections"))
+
+    def handshakeCompleted(self) -> None:
+        self._handshaken = True
+        self.changes += 1
 
     @property
-    def client(self) -> str:
-        """The address that requests come from; a proxy may have said so."""
-        return _host(self.transport.getPeer())
+    def is_shaking_hands(self) -> bool:
+        return self.secure and not self._handshaken
 
     def dataReceived(self, data: bytes) -> None:
-        if self._state is State.LAST:
-            self._drained += len(data)
-            if self._drained > self.site.limits.drain_bytes:
-                self.transport.abortConnection()
-            return
-        self._pending = self._pending + data if self._pending else data
-        self._advance()
+        if self.state is State.LINGER:
+            self._discarded += len(data)
+            if self._discarded > self.site.limits.drain_bytes:
+                self.abort()
+        elif self.state is not State.CLOSED:
+            self._inlet.add(data)
+            self._advance()
 
     def readConnectionLost(self) -> None:
         """The client sends no more; what it asked for whole is still answered."""
         self._input_ended = True
-        if self._state is State.ANSWER and self._request is not None:
-            self._request.keep_alive = False
-        elif self._state is not State.LAST:
-            self.transport.loseConnection()
+        self._advance()
 
     def writeConnectionLost(self) -> None:
-        self.transport.abortConnection()
+        """It was this side that closed it."""
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self._lost = True
-        request, self._request = self._request, None
-        if self._running is not None:
-            self._running.cancel()          # first, quietly: a handler woken by its body would look like a fault
-        if self.sender is not None:
-            self.sender.stop()
+        self.state = State.CLOSED
+        request, self.request = self.request, None
+        running, self._running = self._running, None
+        self.out.lost()
         if request is not None:
+            request.is_over = True
             request.body.fail(ClientGone())
+            if running is not None:
+                running.cancel()
             self.site.ended(request)
+        self._parser.close()
         self.site.closed(self)
-
-    # As the transport's producer: whether the client takes what it is sent
-
-    def pauseProducing(self) -> None:
-        self._write_full = True
-        if self.sender is not None:
-            self.sender.pause()
-
-    def resumeProducing(self) -> None:
-        self._write_full = self._buffered = False
-        self.progressed()
-        if self.sender is not None:
-            self.sender.resume()
-        elif self._pending:
-            self._advance()
-
-    def stopProducing(self) -> None:
-        """The connection is lost; `connectionLost` follows."""
-
-    # From the parser
-
-    def on_url(self, url: bytes) -> None:
-        self._target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.setdefault(name.lower(), []).append(value)
-        self._fields += 1
-
-    def on_headers_complete(self) -> None:
-        self._headed = True
-        self._method = self._parser.get_method().decode("ascii")
-        self._version = self._parser.get_http_version()
-        self._keep_alive = self._parser.should_keep_alive()
-
-    def on_body(self, data: bytes) -> None:
-        if self._request is not None:
-            self._request.body.feed(data)
-
-    def on_message_complete(self) -> None:
-        self._complete = True
 
     # Reading
 
@@ -189,332 +135,265 @@ class Channel(BaseProtocol):
             return
         self._advancing = True
         try:
-            while self._pending and not self._lost and not self._write_full:
-                if self._state is State.IDLE:
-                    self._begin_head()
-                elif self._state is State.HEAD:
-                    self._read_head()
-                elif self._state is State.BODY:
-                    self._read_body()
-                else:
-                    break
+            self._read()
         except Refusal as refusal:
-            self._refuse(refusal)
-        except httptools.HttpParserError:
-            self._refuse(Refusal(400, "malformed request"))
+            self.refuse(refusal)
         finally:
             self._advancing = False
+        if self._input_ended:
+            self._end_with_input()
         self._pace()
 
-    def _begin_head(self) -> None:
-        """Empty lines before a request are passed over (RFC 9112, 2.2)."""
-        stripped = self._pending.lstrip(b"\r\n")
-        self._head_bytes += len(self._pending) - len(stripped)
-        self._pending = stripped
-        if self._head_bytes > READ_AHEAD:
-            raise Refusal(400, "malformed request")
-        if stripped:
-            self._head_bytes = 0
-            if not self._read_head():
-                self._enter(State.HEAD)
+    def _read(self) -> None:
+        heads = 0
+        while self._inlet.left and not self.out.is_full:
+            if self.state is State.BODY:
+                self._read_body()
+            elif self._resting or self.state not in _READING:
+                break
+            elif heads == TURN:
+                self._resting = True
+                self.site.later(self._go_on)
+            else:
+                heads += 1
+                if not self._read_head():
+                    break
+
+    def _go_on(self) -> None:
+        self._resting = False
+        self._advance()
 
     def _read_head(self) -> bool:
         """Whether all of it is here."""
-        data = self._pending
-        if self._head_bytes == 0 and data[0] == 0x16:
-            self.transport.abortConnection()        # a TLS greeting on a plain port: clients try that first
-            self._pending = b""
-            return False
-        head = data[: self._head_end(data)]
-        self._pending = data[len(head) :]
-        self._head_bytes += len(head)
-        self._tail = (self._tail + head[-3:])[-3:]
-        self._feed(head)
-        self._judge_size()
-        if not self._headed:
-            return False
-        self._open_request()
-        return True
+        if self.state is State.IDLE:
+            self._inlet.skip_empty_lines()
+        head = self._inlet.take_head()
+        if head is not None:
+            self._open_request(head)
+            return True
+        if self.state is State.IDLE and self._inlet.left:
+            self._enter(State.HEAD)
+        return False
 
-    def _head_end(self, data: bytes) -> int:
-        """Where in ``data`` the head ends; all of it is head if the end is yet to come."""
-        across = (self._tail + data[:3]).find(_HEAD_END)
-        if across >= 0:
-            return across + len(_HEAD_END) - len(self._tail)
-        found = data.find(_HEAD_END)
-        return found + len(_HEAD_END) if found >= 0 else len(data)
-
-    def _judge_size(self) -> None:
-        limits = self.site.limits
-        if len(self._target) > limits.target_bytes:
-            raise Refusal(414, "the request's target is too long")
-        if self._head_bytes > limits.header_bytes or self._fields > limits.header_fields:
-            raise Refusal(431, "the request's head is too long")
-
-    def _open_request(self) -> None:
-        method, version = self._method, self._version
-        judge(method, version, self._headers)
-        target = origin_form(self._target, self._headers, self.site.limits)
-        length = self._announced()
-        body = Body(
-            self.site.budget, length, b"expect" in self._headers and version == "1.1", self._invite, self._hold_body
-        )
-        keep_alive = self._keep_alive and not self._input_ended
-        self._request = Request(
-            self, method, target, self._headers, version, keep_alive, length, body, self.site.now()
-        )
-        self.site.began(self._request)
-        self._chunks = Chunks(self.site.limits.chunk_line_bytes) if length is None else None
-        if self._upgrading and length is None:
-            raise Refusal(400, "no upgrade with a body of chunks here")
-        if self._complete and (length == 0 or not self._upgrading):
-            self._end_body()
+    def _open_request(self, head: bytes) -> None:
+        if not self.is_greeted:
+            self._greet()
+        self._line = method, target, version = start_line(head, self.site.limits)
+        headers = self._parser.parse_head(head)
+        judge(version, headers)
+        target = origin_form(target, headers)
+        body = self._body(version, headers)
+        request = Request(self, method, target, headers, version, self._parser.keep_alive, body, self.site.now())
+        self.request = request
+        self.site.began(request)
+        if body.complete:
+            self._enter(State.ANSWER)
+            self._start(request)
             return
         self._enter(State.BODY)
-        if not self._pending:
-            self._start()
+        if not self._inlet.left:                    # otherwise it is started when that has been taken
+            self._start(request)
 
-    def _announced(self) -> int | None:
-        """The body's length in bytes, ``None`` for chunks."""
-        if b"transfer-encoding" in self._headers:
-            return None
-        lengths = self._headers.get(b"content-length")
-        return int(lengths[0]) if lengths else 0    # llhttp has seen to it that there is one, of at most 20 digits
+    def _greet(self) -> None:
+        """The first request of the connection: now a proxy has said where it comes from."""
+        self.is_greeted = True
+        self.client = host(self.transport.getPeer())
+        if self.client != self.address and not self.site.moved(self, self.client):
+            raise Refusal(503, "too many connections")
+
+    def _body(self, version: str, headers: Fields) -> Body:
+        """What follows the head; llhttp has seen that a length is one number, and at most twenty digits."""
+        site, parser = self.site, self._parser
+        expects = version == "1.1" and b"expect" in headers
+        if b"transfer-encoding" in headers:
+            if parser.complete:
+                parser.expect_chunks()
+            self._chunks = Chunks(site.limits.chunk_line_bytes)
+            return Body(site.budget, None, expects, self)
+        length = int(headers[b"content-length"][0]) if b"content-length" in headers else 0
+        if not length:
+            return _NO_BODY
+        self._chunks = None
+        parser.start_again()                        # a body with a length needs no parser
+        return Body(site.budget, length, expects, self)
 
     def _read_body(self) -> None:
-        request, data = self._request, self._pending
+        request, inlet, portion = self.request, self._inlet, self.site.budget.read
         assert request is not None
-        if self._chunks is not None:
-            end = self._chunks.take(data, 0)
+        body, data, at, chunks = request.body, inlet.data, inlet.at, self._chunks
+        if chunks is None:
+            assert body.length is not None
+            inlet.at = min(len(data), at + body.length - body.received)
+            body.feed(data if inlet.left == at == 0 else data[at : inlet.at])
+            whole = body.received == body.length
         else:
-            end = min(len(data), (request.content_length or 0) - request.body.received)
-        part, self._pending = (data, b"") if end == len(data) else (data[:end], data[end:])
-        if self._upgrading:
-            # The parser takes the body for the other protocol's: without chunks there is nothing to parse in it.
-            request.body.feed(part)
-            self._complete = request.body.received == request.content_length
-        else:
-            self._feed(part)
-        if self._chunks is not None and self._chunks.complete is not self._complete:
-            raise Refusal(400, "malformed chunks")
-        if self._complete:
-            self._end_body()
-        else:
-            self._start()
+            inlet.at = chunks.take(data, at)
+            self._parser.decode(data[at : inlet.at], body.feed)
+            whole = chunks.complete
+            if self._parser.complete is not whole:
+                raise Refusal(400, "malformed chunks")
+            if chunks.lines * _DENSE > len(data):
+                portion = WRITE
+        read_at_once(self.transport, WRITE if whole else portion)
+        if whole:
+            self._enter(State.ANSWER)
+            body.end()
+        self._start(request)
 
-    def _end_body(self) -> None:
-        assert self._request is not None
-        self._enter(State.ANSWER)
-        self._request.body.end()            # a handler that waited for this may answer now, and the state move on
-        self._start()
-
-    def _feed(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # We stay with HTTP/1.1 (RFC 9110, 7.8); this parser has nothing more to say.
-            self._upgrading = True
-            self._parser = httptools.HttpRequestParser(self)
-
-    def _new_message(self) -> None:
-        self._target = b""
-        self._headers: dict[bytes, list[bytes]] = {}
-        self._fields = 0
-        self._headed = self._complete = self._upgrading = False
-        self._tail = b""
-        self._head_bytes = 0
+    def _end_with_input(self) -> None:
+        """Nothing more will come: end what waits for it."""
+        if self.state is State.BODY:
+            self.abort()
+        elif self.state is State.LINGER or (self.state in _READING and not self.out.is_full and not self._resting):
+            self.let_go()
 
     # Answering
 
-    def _start(self) -> None:
-        request = self._request
-        if self._running is None and request is not None:
-            running = self.site.handler(request)
-            running.addErrback(self._failed, request)
-            if request is self._request:
-                self._running = running
+    def _start(self, request: Request) -> None:
+        if self._running is not None or request is not self.request:
+            return
+        try:
+            running = ensureDeferred(self.site.handler(request))
+        except Exception:
+            self._failed(Failure(), request)
+            return
+        if request is self.request:
+            self._running = running
+        running.addCallbacks(self._left, self._failed, callbackArgs=(request,), errbackArgs=(request,))
+
+    def _left(self, _: object, request: Request) -> None:
+        """The handler is done."""
+        if request is self.request and self.out.sender is None:
+            self._failed(Failure(RuntimeError("the handler has not answered")), request)
 
     def _failed(self, failure: Failure, request: Request) -> None:
         """The handler ended with an error that it had not phrased."""
-        if failure.check(CancelledError, SourceGone) is not None:
-            if request is self._request:
-                self.transport.abortConnection()
-            return
-        refusal = Refusal(500, "the server failed; its log says why")
         if isinstance(failure.value, Refusal):
-            refusal = failure.value
+            refusal: Refusal | None = failure.value
+        elif failure.check(CancelledError, SourceGone) is not None:
+            refusal = None
         else:
+            refusal = Refusal(500, "the server failed; its log says why")
             self.log.failure("{method} {path} failed", failure, method=request.method, path=request.path)
-        if request is self._request:
-            self._refuse(refusal)
+        if request is self.request:
+            if refusal is None:
+                self.abort()
+            else:
+                self.refuse(refusal, last=False)
 
-    def _refuse(self, refusal: Refusal) -> None:
-        """Answer without a handler; the connection ends, as nobody knows what the rest of it means."""
-        if self._state is State.LAST or self._lost:
+    def refuse(self, refusal: Refusal, last: bool = True) -> None:
+        """Answer over the handler's head.
+
+        :param last: whether the connection ends, since nobody knows what the rest of it means.
+        """
+        if self._lost or self.state in _ENDING:
             return
-        request = self._request
+        request, running = self.request, self._running
         if request is None:
-            body = Body(self.site.budget, None)
-            target = self._target if self._target.isascii() else b""
-            request = Request(self, "GET", target, {}, "1.1", False, None, body, self.site.now())
+            method, target, version = self._line
+            target = target if target[:1] == b"/" else b""
+            request = Request(self, method, target, {}, version, False, Body(self.site.budget, None), self.site.now())
+            self.request = request
             self.site.began(request)
-            self._request = request
-        request.keep_alive = False
         if request.status:
-            self.transport.abortConnection()        # never let a torn answer look whole
+            self.abort()                            # never let a torn answer look whole
             return
-        running = self._running
+        request.keep_alive = request.keep_alive and not last
+        if isinstance(refusal, SourceGone):
+            request.body.verdict = refusal
         headers, content = self.site.refusal(refusal.status, refusal.reason, request.target)
         request.answer(refusal.status, headers, content)
+        request.is_over = True
         if running is not None:
             running.cancel()
-        request.body.fail(refusal)
 
-    def send_last(self, request: Request, data: bytes) -> None:
+    def send_last(self, request: Request, head: bytes, content: bytes = b"") -> None:
         """Write the end of an answer, and go on to what comes after it."""
-        if request is not self._request:
+        if request is not self.request:
             return                                  # the connection has gone, or was answered over the handler's head
-        if data:
-            self.write(data)
-        self._request = self._running = None
-        self.site.ended(request)
-        if not request.body.complete:
-            rest = (request.content_length or 0) - request.body.received
-            if self._chunks is None and 0 < rest <= len(self._pending) and request.keep_alive:
-                self._pending = self._pending[rest:]        # refused, and already here: it is passed over
-                self._parser = httptools.HttpRequestParser(self)
-            else:
-                request.keep_alive = False
-            request.body.release()
-        if not request.keep_alive or self.site.draining:
-            self._end(request.body.complete)
+        if len(content) > SMALL:
+            self.out.stream(request, head, content)
             return
-        if request.http_version == "1.0":
-            self._parser = httptools.HttpRequestParser(self)
-        self._new_message()
-        self._enter(State.IDLE)
-        self._advance()
-
-    def _end(self, whole: bool) -> None:
-        """Close, after reading for a while what still comes, so that the client sees the answer and not a reset."""
-        self._enter(State.LAST)
-        self._pending = b""
+        if head:
+            self.out.write(head + content)
+        self.request = self._running = None
+        self._line = _NO_LINE
         self._body_held = False
-        self._whole = whole or self._input_ended
-        self._pace()
-        if self._whole:
-            self._let_go()
+        self.site.ended(request)
+        if request.body is not _NO_BODY:
+            request.body.close()
+        if not request.keep_alive:
+            self._end(request.body.complete)
+        else:
+            self._enter(State.IDLE)
+            self._advance()
 
     def connection_header(self, request: Request) -> bytes:
-        if not request.keep_alive or self.site.draining or not self._may_go_on(request):
+        """What the answer says of the connection, and thereby decides."""
+        if not request.keep_alive or self.site.draining or not request.body.complete:
+            request.keep_alive = False
             return b"Connection: close\r\n"
         return b"Connection: keep-alive\r\n" if request.http_version == "1.0" else b""
 
-    def _may_go_on(self, request: Request) -> bool:
-        if request.body.complete:
-            return True
-        rest = (request.content_length or 0) - request.body.received
-        return self._chunks is None and 0 < rest <= len(self._pending)
+    # As the sender of bodies
 
-    def write(self, data: bytes) -> None:
-        """Send, or let the transport send when it can.
+    def invite(self) -> None:
+        self.out.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-        What a plain socket takes is sent at once: asking the reactor to say when costs more than a small answer.
-        """
-        if self._is_plain and not self._buffered:
-            sent = self.transport.writeSomeData(data)
-            if not isinstance(sent, int):
-                return                              # the connection is lost; the reactor will say so
-            if sent == len(data):
-                return
-            data = data[sent:]
-            self._buffered = True
-        self.transport.write(data)
-        if self._buffered:
-            self.transport.producerPaused = True    # so that `resumeProducing` is called when it has gone
-
-    def _invite(self) -> None:
-        self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    # Time
-
-    def _enter(self, state: State) -> None:
-        self._state = state
-        self._since = self.site.now()
-        self._taken = 0
-
-    def progressed(self) -> None:
-        """The client took something: its time begins again."""
-        self._since = self.site.now()
-
-    def wait_for_room(self) -> None:
-        """Ask the transport to call `resumeProducing` when the socket takes more; only for a plain socket's."""
-        self._write_full = True
-        self.transport.producerPaused = True
-        self.transport.startWriting()
-
-    def check(self, now: float) -> None:
-        """Called every second or so: end what takes too long."""
-        limits, waited = self.site.limits, now - self._since
-        if self._state is State.LAST:
-            patience = limits.response_timeout if self._whole else limits.drain_timeout
-            if waited > 2 * patience:
-                self.transport.abortConnection()
-            elif waited > patience:
-                self._let_go()
-        elif self._state is State.IDLE:
-            if waited > limits.keepalive_timeout:
-                self._close_idle()
-        elif self._state is State.HEAD:
-            if waited > limits.header_timeout:
-                self._refuse(Refusal(408, "the request's head came too slowly"))
-        elif self._write_full:
-            if waited > limits.response_timeout:
-                self.transport.abortConnection()
-        elif self._state is State.BODY:
-            self._check_body(now)
-
-    def _check_body(self, now: float) -> None:
-        request, limits = self._request, self.site.limits
-        if request is None or not request.body.is_wanted:
-            self._since = now                       # it is our turn
-            return
-        if now - self._since >= limits.body_timeout:
-            if request.body.received - self._taken < limits.body_floor * limits.body_timeout:
-                self._refuse(BodyTooSlow())
-            self._since, self._taken = now, request.body.received
-
-    def close_if_idle(self) -> None:
-        """The site is closing."""
-        if self._state is State.IDLE:
-            self._close_idle()
-
-    def _close_idle(self) -> None:
-        self._end(True)
-
-    def _let_go(self) -> None:
-        if not self._is_let_go:
-            self._is_let_go = True
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
-
-    # Holding the client back
-
-    def _hold_body(self, held: bool) -> None:
+    def hold_body(self, held: bool) -> None:
         self._body_held = held
-        self._since = self.site.now()
         self._pace()
 
     def _pace(self) -> None:
-        hold = self._body_held or (self._state is State.ANSWER and len(self._pending) > READ_AHEAD)
-        if hold is not self._paused and not self._lost:
+        """Hold the client back, or let it go on."""
+        hold = self._body_held or self._inlet.left > READ_AHEAD
+        if hold is not self._paused and not self._lost and not self._input_ended:
             self._paused = hold
             if hold:
                 self.transport.pauseProducing()
             else:
                 self.transport.resumeProducing()
 
+    # Ending
 
-def _host(address: object) -> str:
-    host = getattr(address, "host", None)
-    return host if isinstance(host, str) else "local"
+    def _end(self, whole: bool) -> None:
+        """Close, after reading for a while what still comes, so that the client sees the answer and not a reset."""
+        self._inlet.clear()
+        if whole or self._input_ended:
+            self.let_go()
+        else:
+            self._enter(State.LINGER)
+            self._pace()
+            self.out.half_close()
+
+    def let_go(self) -> None:
+        """Close when all has gone that was written."""
+        self._enter(State.CLOSED)
+        self.out.close()
+        self.site.let_go()
+
+    def abort(self) -> None:
+        """Cut, whatever is on its way."""
+        self.transport.abortConnection()
+
+    def close_if_idle(self) -> None:
+        """The site is closing."""
+        if self.state is State.IDLE and not self._resting:
+            self.let_go()
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self.changes += 1
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it only waits for the client to see the end."""
+        return self.state is State.CLOSED and not self.out.is_flushing
+
+    def check(self, now: float) -> None:
+        """Called every second or so: end what takes too long."""
+        self._watch.check(self, now)
+
+
+_READING = (State.IDLE, State.HEAD)
+_ENDING = (State.LINGER, State.CLOSED)

@@ -3,50 +3,75 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from docker_registry.web.errors import Refusal
 from docker_registry.web.limits import Limits
 
+Fields = dict[bytes, list[bytes]]
+
+_START_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
-_TARGET = re.compile(rb"/[!-~]*")
-_ABSOLUTE = re.compile(rb"https?://([^/?#]+)(/[!-~]*)?", re.IGNORECASE)
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?")
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_ABSOLUTE = re.compile(rb"https?://([^/?#]+)(/[^#]*)?", re.IGNORECASE)
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n\0]*)?")
+_METHODS = {each.encode("ascii"): each for each in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+_VERSIONS = {b"1.1": "1.1", b"1.0": "1.0"}
 
 
-def origin_form(target: bytes, headers: dict[bytes, list[bytes]], limits: Limits) -> bytes:
+def start_line(head: bytes, limits: Limits) -> tuple[str, bytes, str]:
+    """Method, target and version of the request that ``head`` begins.
+
+    One blank between them and nothing else, as RFC 9112, 3 writes it; llhttp takes more.
+
+    :raises Refusal: anything else, or a method or a version that nobody serves here.
+    """
+    line = _START_LINE.match(head)
+    if line is None:
+        raise Refusal(400, "malformed request line")
+    version = _VERSIONS.get(line[3])
+    if version is None:
+        raise Refusal(505 if line[3][:1] in b"23" else 400, "HTTP/1.1 is spoken here")
+    if len(line[2]) > limits.target_bytes:
+        raise Refusal(414, "the request's target is too long")
+    method = _METHODS.get(line[1])
+    if method is None:
+        raise Refusal(501 if line[1].isupper() else 400, "no such method here")
+    return method, line[2], version
+
+
+def judge(version: str, headers: Fields) -> None:
+    """:raises Refusal: a head that some reader would understand otherwise, or an expectation that nobody meets."""
+    hosts = headers.get(b"host")
+    if hosts is None:
+        if version == "1.1":
+            raise Refusal(400, "a request names its Host")
+    elif len(hosts) > 1 or not _is_host(hosts[0]):
+        raise Refusal(400, "a request has one Host, a name with or without a port")
+    codings = headers.get(b"transfer-encoding")
+    if codings is not None and (version == "1.0" or len(codings) > 1 or codings[0].strip().lower() != b"chunked"):
+        raise Refusal(400, "the only transfer coding is chunked, in HTTP/1.1")
+    expectations = headers.get(b"expect")
+    if expectations is not None and (len(expectations) > 1 or expectations[0].strip().lower() != b"100-continue"):
+        raise Refusal(417, "the only expectation is 100-continue")
+
+
+@lru_cache(256)
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value) is not None
+
+
+def origin_form(target: bytes, headers: Fields) -> bytes:
     """The path and query that a request is for (RFC 9112, 3.2); the host that an absolute target names replaces Host.
 
     :raises Refusal: another form.
     """
-    if len(target) > limits.target_bytes:
-        raise Refusal(414, "the request target is too long")
-    if _TARGET.fullmatch(target) is not None:
+    if target[:1] == b"/" and b"#" not in target:
         return target
     absolute = _ABSOLUTE.fullmatch(target)
-    if absolute is None:
-        raise Refusal(400, "the request target is not a path")
+    if absolute is None or not _is_host(absolute[1]):
+        raise Refusal(400, "the request's target is not a path")
     headers[b"host"] = [absolute[1]]
     return absolute[2] or b"/"
-
-
-def judge(method: str, version: str, headers: dict[bytes, list[bytes]]) -> None:
-    """:raises Refusal: a request that some reader would understand otherwise, or that nobody serves."""
-    if version not in ("1.1", "1.0"):
-        raise Refusal(505 if version[:1] in "23" else 400, "HTTP/1.1 is spoken here")
-    if method not in _METHODS:
-        raise Refusal(501, "no such method here")
-    hosts = headers.get(b"host", [])
-    if len(hosts) > 1 or (version == "1.1" and not hosts):
-        raise Refusal(400, "a request has one Host")
-    if hosts and _HOST.fullmatch(hosts[0]) is None:
-        raise Refusal(400, "malformed Host")
-    codings = headers.get(b"transfer-encoding")
-    if codings is not None and (version == "1.0" or [coding.strip().lower() for coding in codings] != [b"chunked"]):
-        raise Refusal(400, "the only transfer coding is chunked, in HTTP/1.1")
-    expectation = headers.get(b"expect")
-    if expectation is not None and [each.strip().lower() for each in expectation] != [b"100-continue"]:
-        raise Refusal(417, "the only expectation is 100-continue")
 
 
 class Chunks:
@@ -55,9 +80,10 @@ class Chunks:
     The parser decodes; this one only counts, and refuses lines that are too long to be honest (RFC 9112, 7.1).
 
     :param line_bytes: a size line with its extensions, and all trailers together, have at most so many bytes.
+    :ivar lines: how many the last `take` has seen.
     """
 
-    __slots__ = ("_left", "_limit", "_line", "_trailers", "complete")
+    __slots__ = ("_left", "_limit", "_line", "_trailers", "complete", "lines")
 
     def __init__(self, line_bytes: int) -> None:
         self._limit = line_bytes
@@ -65,34 +91,33 @@ class Chunks:
         self._line = b""                # of a size line or a trailer, so far
         self._trailers = -1             # bytes of them; before the last chunk, -1
         self.complete = False
+        self.lines = 0
 
     def take(self, data: bytes, at: int) -> int:
         """Where, from ``at`` on, the body's part of ``data`` ends.
 
         :raises Refusal: not the framing of chunks.
         """
+        self.lines = 0
         while at < len(data) and not self.complete:
             if self._left:
                 step = min(self._left, len(data) - at)
                 self._left -= step
                 at += step
                 continue
-            end = data.find(b"\n", at)
-            if end < 0:
-                self._line += data[at:]
-                at = len(data)
-            else:
-                self._line += data[at : end + 1]
-                at = end + 1
+            end = data.find(b"\n", at) + 1 or len(data)
+            self._line += data[at:end]
+            at = end
             if len(self._line) > self._limit:
                 raise Refusal(400, "a chunk's line is too long")
-            if end >= 0:
+            if self._line[-1:] == b"\n":
                 line, self._line = self._line, b""
                 self._judge(line)
         return at
 
     def _judge(self, line: bytes) -> None:
-        if not line.endswith(b"\r\n"):
+        self.lines += 1
+        if line[-2:] != b"\r\n":
             raise Refusal(400, "a chunk's line ends with CR LF")
         if self._trailers >= 0:
             self._trailers += len(line)
@@ -100,7 +125,7 @@ class Chunks:
                 raise Refusal(400, "too many trailers")
             self.complete = line == b"\r\n"
             return
-        match = _SIZE_LINE.fullmatch(line[:-2])
+        match = _SIZE_LINE.fullmatch(line, 0, len(line) - 2)
         if match is None:
             raise Refusal(400, "malformed chunk size")
         size = int(match[1], 16)

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 
 from docker_registry.web.body import Body
 from docker_registry.web.errors import Refusal
+from docker_registry.web.framing import Fields
 
 if TYPE_CHECKING:
     from docker_registry.web.channel import Channel
@@ -16,15 +17,16 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 REASONS = {
     200: b"OK", 201: b"Created", 202: b"Accepted", 204: b"No Content", 206: b"Partial Content",
-    301: b"Moved Permanently", 302: b"Found", 304: b"Not Modified", 307: b"Temporary Redirect",
-    308: b"Permanent Redirect", 400: b"Bad Request",
-    401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found", 405: b"Method Not Allowed", 408: b"Request Timeout",
-    409: b"Conflict", 411: b"Length Required", 412: b"Precondition Failed", 413: b"Content Too Large",
-    414: b"URI Too Long", 416: b"Range Not Satisfiable", 417: b"Expectation Failed", 429: b"Too Many Requests",
-    431: b"Request Header Fields Too Large", 500: b"Internal Server Error", 501: b"Not Implemented",
-    503: b"Service Unavailable", 505: b"HTTP Version Not Supported", 507: b"Insufficient Storage",
+    301: b"Moved Permanently", 302: b"Found", 303: b"See Other", 304: b"Not Modified", 307: b"Temporary Redirect",
+    308: b"Permanent Redirect", 400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found",
+    405: b"Method Not Allowed", 406: b"Not Acceptable", 408: b"Request Timeout", 409: b"Conflict", 410: b"Gone",
+    411: b"Length Required", 412: b"Precondition Failed", 413: b"Content Too Large", 414: b"URI Too Long",
+    415: b"Unsupported Media Type", 416: b"Range Not Satisfiable", 417: b"Expectation Failed",
+    429: b"Too Many Requests", 431: b"Request Header Fields Too Large", 500: b"Internal Server Error",
+    501: b"Not Implemented", 502: b"Bad Gateway", 503: b"Service Unavailable", 504: b"Gateway Timeout",
+    505: b"HTTP Version Not Supported", 507: b"Insufficient Storage",
 }
-
+_STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, reason) for status, reason in REASONS.items()}
 _WITHOUT_CONTENT = frozenset({204, 304})
 
 
@@ -32,19 +34,23 @@ class Request:
     """What the client asks, and the way to answer it.
 
     :ivar method: ``"GET"``.
-    :ivar target: as sent.
+    :ivar target: as sent, or its path and query if it named a host.
     :ivar path: without the query, percent-encoded, ASCII.
     :ivar query: as sent, without the question mark.
     :ivar headers: by lower-case name, every value of it.
+    :ivar http_version: ``"1.1"`` or ``"1.0"``.
+    :ivar is_over: whether nobody waits for an answer any more: the client has gone, or was answered otherwise.
+    :ivar keep_alive: whether the connection goes on after the answer.
     :ivar content_length: of the body in bytes; ``None`` if it comes in chunks.
+    :ivar client: the address of the peer, for logs; ``"local"`` for a UNIX socket.
     :ivar status: of the answer; 0 until there is one.
     :ivar sent: bytes of content sent.
     :ivar started: seconds, by the site's clock.
     """
 
     __slots__ = (
-        "_args", "_channel", "body", "content_length", "has_body", "headers", "http_version", "keep_alive", "method",
-        "path", "query", "sent", "started", "status", "target",
+        "_args", "_id", "body", "channel", "client", "content_length", "headers", "http_version", "is_over",
+        "keep_alive", "method", "path", "query", "sent", "started", "status", "target",
     )
 
     def __init__(
@@ -52,37 +58,44 @@ class Request:
         channel: Channel,
         method: str,
         target: bytes,
-        headers: dict[bytes, list[bytes]],
+        headers: Fields,
         http_version: str,
         keep_alive: bool,
-        content_length: int | None,
         body: Body,
         started: float,
     ) -> None:
-        self._channel = channel
+        self.channel = channel
         self.method = method
         self.target = target
         self.path, _, self.query = target.decode("ascii").partition("?")
         self.headers = headers
         self.http_version = http_version
         self.keep_alive = keep_alive
-        self.content_length = content_length
-        self.has_body = content_length != 0
+        self.content_length = body.length
         self.body = body
+        self.client = channel.client
         self.started = started
+        self.is_over = False
         self.status = 0
         self.sent = 0
         self._args: dict[str, list[str]] | None = None
+        self._id: str | None = None
 
     @property
-    def client(self) -> str:
-        """The address of the peer, for logs."""
-        return self._channel.client
+    def has_body(self) -> bool:
+        return self.content_length != 0
 
     @property
-    def channel(self) -> Channel:
-        """The connection, for those who stream an answer over it."""
-        return self._channel
+    def secure(self) -> bool:
+        """Whether it came over TLS."""
+        return self.channel.secure
+
+    @property
+    def id(self) -> str:
+        """Tells this request from others in logs and in error answers."""
+        if self._id is None:
+            self._id = self.channel.site.next_id()
+        return self._id
 
     def header(self, name: bytes) -> bytes | None:
         """The value of a header field; several fields are one list (RFC 9110, 5.3). ``None`` if there is none."""
@@ -99,51 +112,49 @@ class Request:
         :raises Refusal: too many, or not UTF-8.
         """
         if self._args is None:
-            if not self.query:
-                self._args = {}
-            else:
-                try:
-                    self._args = parse_qs(
-                        self.query,
-                        keep_blank_values=True,
-                        errors="strict",
-                        max_num_fields=self._channel.site.limits.query_fields,
-                    )
-                except ValueError:
-                    raise Refusal(400, "the query has too many fields, or is not UTF-8") from None
+            self._args = self._parse_query() if self.query else {}
         return self._args
 
+    def _parse_query(self) -> dict[str, list[str]]:
+        most = self.channel.site.limits.query_fields
+        try:
+            return parse_qs(self.query, keep_blank_values=True, errors="strict", max_num_fields=most)
+        except ValueError:
+            raise Refusal(400, "the query has too many fields, or is not UTF-8") from None
+
     def answer(self, status: int, headers: Headers = (), content: bytes = b"", length: int | None = None) -> None:
-        """Send a whole small answer in one write.
+        """Send a whole answer, a small one in one write.
 
         :param length: what a HEAD request is told, if it is not the content's length.
+        :raises ValueError: a header field that would end early; nothing was sent.
         """
-        if self.status:
-            raise RuntimeError(f"{self.method} {self.path} is answered already")
-        size = len(content) if length is None else length
-        head = self.head(status, headers, None if status in _WITHOUT_CONTENT else size)
-        if self.method == "HEAD" or status in _WITHOUT_CONTENT:
-            content = b""
+        if self.is_over:
+            return
+        if status in _WITHOUT_CONTENT:
+            length, content = None, b""
+        elif length is None:
+            length = len(content)
+        head = self._head(status, headers, length)
         self.status = status
+        if self.method == "HEAD":
+            content = b""
         self.sent = len(content)
-        self._channel.send_last(self, head + content)
+        self.channel.send_last(self, head, content)
 
     def begin(self, status: int, headers: Headers, length: int) -> bytes:
         """Commit to an answer of ``length`` bytes; the head, to be sent before them."""
-        head = self.head(status, headers, length)
+        head = self._head(status, headers, length)
         self.status = status
         return head
 
-    def head(self, status: int, headers: Headers, length: int | None) -> bytes:
-        """The bytes of an answer's head.
-
-        :raises ValueError: a header that would end early; nothing from a client may get so far.
-        """
+    def _head(self, status: int, headers: Headers, length: int | None) -> bytes:
+        if self.status:
+            raise RuntimeError(f"{self.method} {self.path} is answered already")
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
         if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers) or b"\0" in lines:
             raise ValueError("a header field with a line break")
+        start = _STATUS_LINES.get(status) or b"HTTP/1.1 %d Other\r\n" % status
         size = b"" if length is None else b"Content-Length: %d\r\n" % length
-        return b"HTTP/1.1 %d %b\r\n%b%b%b%b\r\n" % (
-            status, REASONS.get(status, b"Unknown"), self._channel.site.standing_headers(), lines, size,
-            self._channel.connection_header(self),
+        return b"%b%b%b%b%b\r\n" % (
+            start, self.channel.site.common_headers(), lines, size, self.channel.connection_header(self)
         )

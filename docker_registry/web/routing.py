@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from klein import Klein
@@ -18,6 +17,9 @@ from werkzeug.routing import BaseConverter
 
 REMEMBERED = 4096
 """Paths whose meaning is kept."""
+
+LONG = 512
+"""Longer paths are not."""
 
 _VARIABLE = re.compile(r"<(?:(?P<converter>[a-z]+):)?(?P<name>[a-z_]+)>")
 
@@ -45,8 +47,11 @@ class BadPath(Exception):
     """A path that means nothing: not UTF-8, or with an escaped slash or NUL in a segment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
+    """:ivar endpoint: for `Klein.execute_endpoint`.
+    :ivar arguments: the path's variables; the same object for every request of the path, not to be changed.
+    """
+
     endpoint: str
     arguments: dict[str, str]
 
@@ -54,7 +59,7 @@ class Match:
 class Router:
     """:param app: its rules have variables of one segment, ``<digest>``, and at most one ``<name:name>`` of several.
 
-    A final slash may be there or not. HEAD is allowed wherever GET is.
+    A final slash may be there or not. HEAD is allowed wherever GET is; werkzeug sees to that.
     """
 
     def __init__(self, app: Klein) -> None:
@@ -70,7 +75,7 @@ class Router:
             choices.append(f"(?P<r{number}>{pattern}/?)")
             self._rules[f"r{number}"] = (rule, groups)
         self._match = re.compile("|".join(choices), re.ASCII).fullmatch
-        self._find = lru_cache(REMEMBERED)(self._find_uncached)
+        self._remembered = lru_cache(REMEMBERED)(self._find)
 
     def resolve(self, method: str, path: str) -> Match:
         """:param path: as sent, percent-encoded.
@@ -78,20 +83,17 @@ class Router:
         :raises WrongMethod: something is, but not for this method.
         :raises BadPath: see there.
         """
-        rule, arguments = self._find(path) if len(path) < 512 else self._find_uncached(path)
-        endpoints = self._endpoints[rule]
-        endpoint = endpoints.get(method) or (endpoints.get("GET") if method == "HEAD" else None)
-        if endpoint is None:
-            raise WrongMethod(tuple(sorted(endpoints)))
-        return Match(endpoint, arguments)
+        return self._remembered(method, path) if len(path) < LONG else self._find(method, path)
 
-    def _find_uncached(self, path: str) -> tuple[str, dict[str, str]]:
+    def _find(self, method: str, path: str) -> Match:
         match = self._match(path)
         if match is None or match.lastgroup is None:
             raise NoRoute(path)
-        number = next(name for name in self._rules if match[name] is not None)
-        rule, groups = self._rules[number]
-        return rule, {name: _decoded(match[group]) for name, group in groups.items()}
+        rule, groups = self._rules[match.lastgroup]
+        endpoints = self._endpoints[rule]
+        if method not in endpoints:
+            raise WrongMethod(tuple(sorted(endpoints)))
+        return Match(endpoints[method], {name: _decoded(match[group]) for name, group in groups.items()})
 
 
 def _pattern(rule: str, number: int) -> tuple[str, dict[str, str]]:
@@ -113,9 +115,9 @@ def _decoded(text: str) -> str:
     if "%" not in text:
         return text
     try:
-        decoded: Any = unquote(text, errors="strict")
+        decoded = unquote(text, errors="strict")
     except UnicodeDecodeError:
         raise BadPath(text) from None
     if decoded.count("/") != text.count("/") or "\0" in decoded:
         raise BadPath(text)
-    return str(decoded)
+    return decoded

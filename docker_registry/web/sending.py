@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Awaitable
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.tcp import Connection
+from twisted.python.failure import Failure
 
 from docker_registry.threads import Runner
-from docker_registry.web.channel import Channel
 from docker_registry.web.errors import ClientGone
+from docker_registry.web.outlet import BURST, SMALL, Outlet
 from docker_registry.web.request import Headers, Request
 
-SMALL = 128 << 10
-"""Bytes up to which head and content go out in one write."""
-
-PIECE = 256 << 10
-"""Bytes read at a time; a client that takes nothing holds so many in memory."""
-
-BURST = 1 << 20
-"""Bytes handed to the kernel in one call: a page that is not in memory makes it wait for the disk."""
+PIECE = 192 << 10
+"""Bytes read at a time. With what a transport takes before it says stop, a client that takes nothing holds 256 KiB."""
 
 AHEAD = 8 << 20
 """Bytes that the kernel is asked to read ahead."""
+
+_NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+_GONE = frozenset({
+    errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN, errno.ESHUTDOWN, errno.ETIMEDOUT,
+    errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN,
+})
 
 
 class Source(Protocol):
@@ -48,27 +49,27 @@ async def send_source(
 ) -> None:
     """Answer with ``length`` bytes of ``source``, and close it.
 
+    :param runner: where the file is read ahead.
     :param fd: where the same bytes lie in a file, from ``offset`` on.
     :raises ClientGone: the client went away.
-    :raises Exception: what the source raised; or it ended early. The connection is not to be used any more.
+    :raises Exception: what the source raised; or it ended early. If the head was sent, the connection must be cut.
     """
     try:
         if request.method == "HEAD":
             return request.answer(status, headers, length=length)
-        if length <= SMALL and (content := await _whole(source, length)) is not None:
-            return request.answer(status, headers, content)
-        head = request.begin(status, headers, length)
-        channel = request.channel
-        if fd is not None and isinstance(channel.transport, Connection) and not channel.transport.TLS:
-            await _FileSender(channel, request, head, fd, offset, length, runner).sent
-        else:
-            await _send_pieces(channel, request, head, source, length)
-        return channel.send_last(request, b"")
+        if length <= SMALL:
+            return request.answer(status, headers, await _whole(source, length))
+        out = request.channel.out
+        with Gate(out) as gate:
+            out.write(request.begin(status, headers, length))
+            if fd is None or not out.is_plain or not await _send_file(gate, request, fd, offset, length, runner):
+                await _send_pieces(gate, request, source, length)
+        return request.channel.send_last(request, b"")
     finally:
         source.close()
 
 
-async def _whole(source: Source, length: int) -> bytes | None:
+async def _whole(source: Source, length: int) -> bytes:
     """All of a small source: nothing is sent before it is known to be there."""
     content = await source.read(length)
     while len(content) < length:
@@ -79,129 +80,162 @@ async def _whole(source: Source, length: int) -> bytes | None:
     return content
 
 
-async def _send_pieces(channel: Channel, request: Request, head: bytes, source: Source, length: int) -> None:
-    with _Gate(channel) as gate:
-        await gate.write(head)
-        while request.sent < length:
-            piece = await source.read(min(PIECE, length - request.sent))
-            if not piece:
-                raise OSError(f"{request.sent} bytes instead of {length}")
-            await gate.write(piece)
-            request.sent += len(piece)
+async def _send_pieces(gate: Gate, request: Request, source: Source, length: int) -> None:
+    while request.sent < length:
+        piece = await source.read(min(PIECE, length - request.sent))
+        if not piece:
+            raise OSError(f"{request.sent} bytes instead of {length}")
+        request.sent += len(piece)
+        await gate.write(piece)
 
 
-class _Gate:
+async def _send_file(gate: Gate, request: Request, fd: int, offset: int, length: int, runner: Runner) -> bool:
+    """Let the kernel send from its page cache; ``False`` if it does not do that for such a file, and nothing was sent.
+
+    Each call sends what the socket takes, and not more than a burst.
+    """
+    pages = Pages(fd, offset, offset + length, runner)
+    if gate.out.is_buffered:
+        await gate.room()                           # the head goes first
+    while request.sent < length:
+        at, count = offset + request.sent, min(BURST, length - request.sent)
+        await pages.fetch(at, count)
+        gate.check()
+        try:
+            sent = os.sendfile(gate.out.transport.fileno(), fd, at, count)
+        except BlockingIOError:
+            await gate.room()
+            continue
+        except OSError as error:
+            if error.errno in _GONE:
+                raise ClientGone() from None
+            if error.errno in _NO_SENDFILE and not request.sent:
+                return False
+            raise
+        if not sent:
+            raise OSError(f"{request.sent} bytes instead of {length}")
+        request.sent += sent
+        if request.sent < length:
+            await gate.room()
+    return True
+
+
+class Gate:
     """``await gate.write(piece)`` returns when the client wants more."""
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._open = True
+    def __init__(self, out: Outlet) -> None:
+        self.out = out
         self._gone = False
+        self._run = 0                               # bytes written since it waited last
         self._waiting: Deferred[None] | None = None
 
-    def __enter__(self) -> _Gate:
-        self._channel.sender = self
+    def __enter__(self) -> Gate:
+        self.out.sender = self
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._channel.sender = None
+        if self.out.sender is self:
+            self.out.sender = None
 
     async def write(self, piece: bytes) -> None:
         """:raises ClientGone: nobody is listening any more."""
-        if not self._gone:
-            self._channel.write(piece)
-        if not self._open and not self._gone:
+        self.check()
+        self.out.write(piece)
+        self._run += len(piece)
+        if self.out.is_full:
+            await self._resumed()
+        elif self.out.is_plain and self._run >= BURST:
+            await self.room()                       # others want their turn, however fast this client is
+
+    async def room(self) -> None:
+        """Wait until all that was written has gone, and the plain socket takes more.
+
+        :raises ClientGone: nobody is listening any more.
+        """
+        self.out.wait_for_room()
+        await self._resumed()
+
+    def check(self) -> None:
+        """:raises ClientGone: nobody is listening any more."""
+        if self._gone:
+            raise ClientGone()
+
+    async def _resumed(self) -> None:
+        self._run = 0
+        while self.out.is_full and not self._gone:
             self._waiting = Deferred()
             try:
                 await self._waiting
             finally:
                 self._waiting = None
-        if self._gone:
-            raise ClientGone()
+        self.check()
+
+    # From the outlet
 
     def pause(self) -> None:
-        self._open = False
+        """`write` looks for itself."""
 
     def resume(self) -> None:
-        self._open = True
-        self._wake()
-
-    def stop(self) -> None:
-        self._gone = True
-        self._wake()
-
-    def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.called:
             self._waiting.callback(None)
 
+    def stop(self) -> None:
+        self._gone = True
+        self.resume()
 
-class _FileSender:
-    """Bytes go from the page cache to the socket without passing through this process.
 
-    The transport calls its producer whenever its buffer is empty and the socket takes more; each call hands one burst
-    to the kernel.
+class Pages:
+    """Sees to it that pages of a file are in memory before they are sent: the reactor must not wait for a disk.
 
-    :ivar sent: fires when all bytes are with the kernel.
+    :param end: of what will be sent.
     """
 
-    def __init__(
-        self, channel: Channel, request: Request, head: bytes, fd: int, offset: int, length: int, runner: Runner
-    ) -> None:
-        self._channel = channel
-        self._request = request
+    def __init__(self, fd: int, start: int, end: int, runner: Runner) -> None:
         self._fd = fd
-        self._at = offset
-        self._end = offset + length
+        self._asked = start                         # the kernel is reading ahead up to here
+        self._end = end
         self._runner = runner
-        self._ahead = offset
-        self.sent: Deferred[None] = Deferred(lambda _: self._leave())
-        channel.sender = self
-        self._read_ahead()
-        channel.write(head)
-        channel.wait_for_room()
 
-    def pause(self) -> None:
-        """The head did not fit: `resume` follows."""
-
-    def resume(self) -> None:
-        try:
-            count = os.sendfile(self._channel.transport.fileno(), self._fd, self._at, min(BURST, self._end - self._at))
-        except BlockingIOError:
-            return self._channel.wait_for_room()
-        except OSError as error:
-            return self._fail(error)
-        if count == 0:
-            return self._fail(OSError(f"the file ends {self._end - self._at} bytes early"))
-        self._at += count
-        self._request.sent += count
-        if self._at < self._end:
-            self._read_ahead()
-            return self._channel.wait_for_room()
-        self._leave()
-        return self.sent.callback(None)
-
-    def stop(self) -> None:
-        self._fail(ClientGone())
-
-    def _read_ahead(self) -> None:
-        """Off the reactor, since asking may wait for the disk's queue."""
-        if self._at + AHEAD // 2 >= self._ahead and self._ahead < self._end:
-            advice: Any = os.POSIX_FADV_WILLNEED
-            self._runner.quick(_advise, os.dup(self._fd), self._ahead, min(AHEAD, self._end - self._ahead), advice)
-            self._ahead += AHEAD
-
-    def _leave(self) -> None:
-        self._channel.sender = None
-
-    def _fail(self, error: Exception) -> None:
-        self._leave()
-        if not self.sent.called:
-            self.sent.errback(error)
+    async def fetch(self, at: int, count: int) -> None:
+        """:raises OSError: of reading."""
+        if self._asked < self._end and at + AHEAD // 2 >= self._asked:
+            ahead = min(AHEAD, self._end - self._asked)
+            if not _is_at_hand(self._fd, self._asked + ahead - 1):
+                self._runner.quick(_advise, os.dup(self._fd), self._asked, ahead).addErrback(_no_matter)
+            self._asked += ahead
+        if not _is_at_hand(self._fd, at) or not _is_at_hand(self._fd, at + count - 1):
+            await self._runner.slow(_read_through, os.dup(self._fd), at, count)
 
 
-def _advise(fd: int, offset: int, length: int, advice: int) -> None:
-    """Asks on a descriptor of its own: the sender may have ended meanwhile."""
+def _is_at_hand(fd: int, at: int) -> bool:
+    """Whether the byte is in memory; where the kernel does not tell, it is taken to be."""
     try:
-        os.posix_fadvise(fd, offset, length, advice)
+        return os.preadv(fd, [bytearray(1)], at, os.RWF_NOWAIT) >= 0
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True                                 # sending will say what is wrong
+
+
+def _advise(fd: int, at: int, count: int) -> None:
+    """Works on a descriptor of its own: the sender may have ended meanwhile."""
+    try:
+        os.posix_fadvise(fd, at, count, os.POSIX_FADV_WILLNEED)
     finally:
         os.close(fd)
+
+
+def _read_through(fd: int, at: int, count: int) -> None:
+    """As `_advise`, and comes back when the bytes are there."""
+    buffer = bytearray(PIECE)
+    try:
+        end = at + count
+        while at < end and (read := os.preadv(fd, [memoryview(buffer)[: end - at]], at)):
+            at += read
+    finally:
+        os.close(fd)
+
+
+def _no_matter(failure: Failure) -> None:
+    """What was not read ahead is read when it is needed."""
+    failure.trap(OSError)

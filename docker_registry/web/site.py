@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine
+from itertools import count
+from secrets import token_hex
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -15,10 +17,9 @@ from twisted.web.http import datetimeToString
 from docker_registry.web.body import Budget
 from docker_registry.web.channel import Channel
 from docker_registry.web.limits import Limits
-from docker_registry.web.request import Request
+from docker_registry.web.request import Headers, Request
 
-Headers = Sequence[tuple[bytes, bytes]]
-Handler = Callable[[Request], Deferred[None]]
+Handler = Callable[[Request], Deferred[Any] | Coroutine[Deferred[Any], Any, Any]]
 Refused = Callable[[int, str, bytes], tuple[Headers, bytes]]
 
 SWEEP = 1.0
@@ -27,9 +28,13 @@ SWEEP = 1.0
 
 class Site(Factory):
     """:param reactor: for its clock.
-    :param handler: answers a request; called when its head is in.
-    :param refusal: headers and body of an answer that is given without the handler, from status, reason and target.
+    :param handler: answers a request; called when its head is in, before its body.
+    :param refusal: headers and body of an answer that is given without the handler, from status, reason and target;
+        the target is empty if it was never seen.
     :param finished: told of each request that was answered or cut, and the seconds that took.
+    :param common_headers: stand on every answer.
+    :ivar draining: whether no new request is taken.
+    :ivar in_flight: requests that are read or answered.
     """
 
     log = Logger()
@@ -43,54 +48,93 @@ class Site(Factory):
         refusal: Refused,
         limits: Limits,
         finished: Callable[[Request, float], None] | None = None,
+        common_headers: Headers = (),
     ) -> None:
         self.now: Callable[[], float] = reactor.seconds
-        self.limits = limits
+        self.handler = handler
         self.refusal = refusal
+        self.limits = limits
         self.budget = Budget(limits.body_memory)
         self.draining = False
         self.in_flight = 0
         self._reactor = reactor
-        self.handler = handler
         self._finished = finished
+        self._common = b"".join([b"%b: %b\r\n" % header for header in common_headers])
         self._channels: set[Channel] = set()
         self._addresses: Counter[str] = Counter()
         self._sweep: IDelayedCall | None = None
         self._drained: list[Deferred[None]] = []
-        self._dated = 0.0
+        self._ids = count(1)
+        self._process = token_hex(3)
+        self._second = -1
         self._standing = b""
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         return Channel(self)
 
-    def standing_headers(self) -> bytes:
+    def stopFactory(self) -> None:
+        self._rest()
+
+    def common_headers(self) -> bytes:
         """What every answer has; made anew each second."""
         now = self.now()
-        if now - self._dated >= 1.0:
-            self._dated = now
-            self._standing = b"Server: docker-registry\r\nDate: %b\r\n" % datetimeToString(now)
+        if int(now) != self._second:
+            self._second = int(now)
+            self._standing = b"Server: docker-registry\r\nDate: %b\r\n%b" % (datetimeToString(now), self._common)
         return self._standing
+
+    def next_id(self) -> str:
+        return f"{self._process}-{next(self._ids):x}"
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Make the call in the next turn of the reactor."""
+        self._reactor.callLater(0, call)
 
     # From the connections
 
     def opened(self, channel: Channel) -> bool:
         """Whether there is room for another connection; `closed` follows in any case."""
-        limit = self.limits.per_address if channel.address != "local" else 0
         room = not self.draining and len(self._channels) < self.limits.connections
-        if limit and self._addresses[channel.address] >= limit:
-            room = False
         self._channels.add(channel)
         self._addresses[channel.address] += 1
         if self._sweep is None:
             self._sweep = self._reactor.callLater(SWEEP, self._look)
-        return room
+        return room and self._has_room(channel.address)
+
+    @property
+    def is_overrun(self) -> bool:
+        """Whether there are so many connections that those for which there is no room are not even told."""
+        return len(self._channels) > 2 * self.limits.connections
+
+    def moved(self, channel: Channel, address: str) -> bool:
+        """Whether there is room for another connection from ``address``, for which a proxy has opened this one."""
+        self._leave(channel.address)
+        channel.address = address
+        self._addresses[address] += 1
+        return self._has_room(address)
 
     def closed(self, channel: Channel) -> None:
-        if channel in self._channels:
-            self._channels.discard(channel)
-            self._addresses[channel.address] -= 1
-            if not self._addresses[channel.address]:
-                del self._addresses[channel.address]
+        self._channels.remove(channel)
+        self._leave(channel.address)
+        self._rest()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """A connection has come to its end, or nearly."""
+        if self._drained and all(channel.is_done for channel in self._channels):
+            drained, self._drained = self._drained, []
+            for each in drained:
+                if not each.called:
+                    each.callback(None)
+
+    def _has_room(self, address: str) -> bool:
+        most = self.limits.per_address
+        return not most or address == "local" or self._addresses[address] <= most
+
+    def _leave(self, address: str) -> None:
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]
 
     def began(self, request: Request) -> None:
         self.in_flight += 1
@@ -98,38 +142,42 @@ class Site(Factory):
     def ended(self, request: Request) -> None:
         self.in_flight -= 1
         if self._finished is not None:
-            self._finished(request, self.now() - request.started)
-        if self.draining and not self.in_flight:
-            self._fire_drained()
+            try:
+                self._finished(request, self.now() - request.started)
+            except Exception:
+                self.log.failure("a request could not be recorded")
 
     def _look(self) -> None:
         self._sweep = None
         now = self.now()
         for channel in list(self._channels):
             channel.check(now)
-        if self._channels:
+        self.let_go()
+        if self._channels and self._sweep is None:
             self._sweep = self._reactor.callLater(SWEEP, self._look)
+
+    def _rest(self) -> None:
+        """Without connections or a port there is nothing to look at."""
+        if self._sweep is not None and not self._channels and not self.numPorts:
+            self._sweep.cancel()
+            self._sweep = None
 
     # Stopping
 
     def drain(self) -> Deferred[None]:
-        """Take no new request; fires when the last one that was taken is answered."""
+        """Take no new request; fires when what was taken is answered, and the answers are with the kernel.
+
+        Clients that take their time are waited for: `abort_all` ends that.
+        """
         self.draining = True
         for channel in list(self._channels):
             channel.close_if_idle()
         drained: Deferred[None] = Deferred()
         self._drained.append(drained)
-        if not self.in_flight:
-            self._fire_drained()
+        self.let_go()
         return drained
 
     def abort_all(self) -> None:
         """Cut what is left."""
         for channel in list(self._channels):
-            channel.transport.abortConnection()
-
-    def _fire_drained(self) -> None:
-        drained, self._drained = self._drained, []
-        for each in drained:
-            if not each.called:
-                each.callback(None)
+            channel.abort()

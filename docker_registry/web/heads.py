@@ -1,0 +1,96 @@
+"""Heads of requests, parsed by llhttp (httptools); and bodies in chunks, decoded by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httptools
+
+from docker_registry.web.errors import Refusal
+from docker_registry.web.framing import Fields
+from docker_registry.web.limits import Limits
+
+
+class Parser:
+    """llhttp for the requests of one connection, one after the other; it never sees beyond the end of a message.
+
+    :ivar keep_alive: whether the connection may go on after the message whose head was parsed last.
+    :ivar complete: whether the message has ended.
+    """
+
+    __slots__ = ("_fields", "_headed", "_headers", "_limits", "_llhttp", "_take", "complete", "keep_alive")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._headers: Fields = {}
+        self._fields = 0
+        self._take: Callable[[bytes], object] | None = None
+        self._headed = self.complete = self.keep_alive = False
+        self._llhttp = httptools.HttpRequestParser(self)
+
+    def parse_head(self, head: bytes) -> Fields:
+        """The header fields of a whole head, by lower-case name.
+
+        :raises Refusal: malformed, or too many fields.
+        """
+        headers: Fields = {}
+        self._headers = headers
+        self._fields = 0
+        self._headed = self.complete = False
+        self._take = None
+        self._feed(head)
+        if not self._headed:
+            raise Refusal(400, "malformed request")
+        if self._fields > self._limits.header_fields:
+            raise Refusal(431, "too many header fields")
+        return headers
+
+    def expect_chunks(self) -> None:
+        """Be ready to decode a body in chunks although the last head seemed to end its message, as Upgrade makes it."""
+        self.start_again()
+        self._headers = {}
+        self._feed(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+    def decode(self, part: bytes, take: Callable[[bytes], object]) -> None:
+        """Hand the content of a part of a chunked body to ``take``.
+
+        :raises Refusal: malformed.
+        """
+        self._headers = {}                          # trailers go nowhere
+        self.complete = False
+        self._take = take
+        self._feed(part)
+
+    def start_again(self) -> None:
+        """Forget the message that the last head began."""
+        self._llhttp = httptools.HttpRequestParser(self)
+
+    def close(self) -> None:
+        """Let go of llhttp, which holds on to this parser."""
+        del self._llhttp
+        self._take = None
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._llhttp.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.start_again()                      # we stay with HTTP/1.1 (RFC 9110, 7.8)
+        except httptools.HttpParserError:
+            raise Refusal(400, "malformed request") from None
+
+    # From llhttp
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.setdefault(name.lower(), []).append(value)
+        self._fields += 1
+
+    def on_headers_complete(self) -> None:
+        self._headed = True
+        self.keep_alive = self._llhttp.should_keep_alive()
+
+    def on_body(self, data: bytes) -> None:
+        if self._take is not None:
+            self._take(data)
+
+    def on_message_complete(self) -> None:
+        self.complete = True
