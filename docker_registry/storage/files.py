@@ -18,6 +18,9 @@ from docker_registry.threads import Runner
 P = ParamSpec("P")
 R = TypeVar("R")
 
+WRITEBACK = 8 << 20
+"""Bytes after which the disk begins to work on an upload, so that little is left to wait for at its end."""
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _OUTSIDE = frozenset({errno.EXDEV, errno.ELOOP})
 
@@ -104,6 +107,8 @@ class Directory(Protocol):
 
     def fsync(self, fd: int) -> None: ...
 
+    def begin_writeback(self, fd: int, offset: int, count: int) -> None: ...
+
     def publish(self, source: int, name: str, key: str) -> None: ...
 
 
@@ -123,6 +128,7 @@ class LocalWriter:
         self._key = key
         self._fd = fd
         self._directory = directory
+        self._begun = offset                    # up to here the kernel was told to write to the disk
         self._is_entered = offset > 0           # whether the directory's entry is durable
 
     def write(self, parts: Sequence[bytes], digesters: Sequence[Digester] = ()) -> Deferred[None]:
@@ -134,6 +140,9 @@ class LocalWriter:
             for digester in digesters:
                 digester.update(part)
         self.offset += sum(map(len, parts))
+        if self.offset - self._begun >= WRITEBACK:
+            self._storage.begin_writeback(self._fd, self._begun, self.offset - self._begun)
+            self._begun = self.offset
 
     def sync(self) -> Deferred[int]:
         return self._runner.slow(translating(self._make_durable), self._key)

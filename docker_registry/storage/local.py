@@ -401,6 +401,10 @@ class LocalStorage:
         if self._sync:
             self._system.fsync(fd)
 
+    def begin_writeback(self, fd: int, offset: int, count: int) -> None:
+        if self._sync:
+            self._system.begin_writeback(fd, offset, count)
+
     def _new_name(self) -> str:
         return f"{os.getpid()}-{next(self._names)}"
 

@@ -37,6 +37,11 @@ _blocking = _syscall(ctypes.CDLL(None, use_errno=True))
 _at_once = _syscall(ctypes.PyDLL(None, use_errno=True))     # keeps the interpreter's lock: for what never waits
 
 
+_sync_file_range = ctypes.CDLL(None).sync_file_range
+_sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+_SYNC_FILE_RANGE_WRITE = 2
+
+
 @lru_cache(64)
 def _how(flags: int, mode: int, resolve: int) -> _How:
     """The kernel only reads it, so one serves all."""
@@ -166,6 +171,11 @@ class System:
                 written -= len(rest.pop(0))
             if written:
                 rest[0] = rest[0][written:]
+
+    def begin_writeback(self, fd: int, offset: int, count: int) -> None:
+        """Let the kernel start to write these bytes to the disk, and do not wait for it."""
+        self._note("writeback", fd)
+        _sync_file_range(fd, offset, count, _SYNC_FILE_RANGE_WRITE)
 
     def set_size(self, fd: int, size: int) -> None:
         """Note the length of what is complete; file systems without attributes do without the check."""

@@ -1,0 +1,1 @@
+"""Measures this registry beside Debian's docker-registry, on the same machine, with the same files."""
