@@ -96,12 +96,12 @@ class Registry:
         return f"127.0.0.1:{self.port}"
 
     def request(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         """Status, headers and body of one answer, over a connection of its own."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
-            connection.request(method, path, body, dict(headers or {}), encode_chunked=not isinstance(body, bytes | None))
+            connection.request(method, path, body, dict(headers or {}))
             answer = connection.getresponse()
             return answer.status, answer.headers, answer.read()
         finally:
@@ -115,7 +115,9 @@ class Ours(Registry):
         self.root = root
         self.port = free_port()
         self._prefix = prefix
-        self._options = {"storage": "local", "storage_path": str(root), "loglevel": "debug", "shutdown_grace": 5, **options}
+        self._options = {
+            "storage": "local", "storage_path": str(root), "loglevel": "debug", "shutdown_grace": 5, **options,
+        }
         self.start()
 
     def start(self) -> None:
@@ -124,7 +126,8 @@ class Ours(Registry):
         listen = f"tcp:{self.port}:interface=127.0.0.1"
         self.daemon = Process([
             *self._prefix, sys.executable, "-m", "docker_registry.test.clients.twistd",
-            "--nodaemon", "--pidfile=", "docker-registry", "--config", str(config), "--flavor", "dev", "--listen", listen,
+            "--nodaemon", "--pidfile=",
+            "docker-registry", "--config", str(config), "--flavor", "dev", "--listen", listen,
         ])
         try:
             self.daemon.wait_for("listening on|killed by")

@@ -76,7 +76,8 @@ class Repository:
 
     def _check_session(self, answer: Answer) -> Answer:
         place = f"/v2/{self.name}/blobs/uploads/"
-        check(answer["Location"].startswith(place) or not self.wire.strict, f"a relative Location expected from {answer}")
+        relative = answer["Location"].startswith(place)
+        check(relative or not self.wire.strict, f"a relative Location expected from {answer}")
         check(place in answer["Location"], answer)
         check(answer["Docker-Upload-UUID"] in answer["Location"], answer)
         return answer
@@ -131,7 +132,8 @@ class Repository:
 
     def check_pushed(self, answer: Answer, digest: str, content: bytes) -> None:
         answer.expect(201, Docker_Content_Digest=digest)
-        check(self.wire("GET", answer["Location"]).expect(200).body == content, f"other bytes behind the Location of {answer}")
+        found = self.wire("GET", answer["Location"]).expect(200)
+        check(found.body == content, f"other bytes behind the Location of {answer}")
 
     def mount(self, digest: str, source: str | None) -> Answer:
         """:param source: the repository that has it; ``None`` asks for any."""
@@ -142,8 +144,9 @@ class Repository:
 
     def push_manifest(self, reference: str, digest: str, content: bytes, tags: tuple[str, ...] = ()) -> Answer:
         """:param tags: made by parameters of a push by digest."""
-        query = "&".join(f"tag={tag}" for tag in tags)
-        answer = self.call("PUT", f"manifests/{reference}?{query}".rstrip("?"), content, ("Content-Type", media_type(content)))
+        query = "?" + "&".join(f"tag={tag}" for tag in tags) if tags else ""
+        kind = ("Content-Type", media_type(content))
+        answer = self.call("PUT", f"manifests/{reference}{query}", content, kind)
         answer.expect(201, Docker_Content_Digest=digest)
         if "subject" in json.loads(content):
             answer.expect(201, OCI_Subject=json.loads(content)["subject"]["digest"])

@@ -41,9 +41,8 @@ class Podman(Client):
     program = "podman"
 
     def _run(self, *arguments: str) -> str:
-        return run(
-            self.program, "--storage-driver", "vfs", "--root", self.home / "root", "--runroot", self.home / "run", *arguments
-        )
+        places = "--root", str(self.home / "root"), "--runroot", str(self.home / "run")
+        return run(self.program, "--storage-driver", "vfs", *places, *arguments)
 
     def pull(self, name: str) -> None:
         self._run("pull", "--tls-verify=false", name)
@@ -136,8 +135,8 @@ class ClientTests(SynchronousTestCase):
         """skopeo's copy, byte for byte."""
         names = {"work": self.work, "host": self.registry.host}
         run(
-            "skopeo", "copy", "--quiet", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false", *options,
-            source.format(**names), target.format(**names),
+            "skopeo", "copy", "--quiet", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false",
+            *options, source.format(**names), target.format(**names),
         )
 
     def digest(self, name: str) -> str:

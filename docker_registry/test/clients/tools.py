@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from unittest import SkipTest
 
@@ -31,10 +31,10 @@ def need(*programs: tuple[str, str]) -> None:
             raise SkipTest(problem)
 
 
-def run(*command: str | Path, environ: Mapping[str, str] | None = None, timeout: float = LONG, good: Sequence[int] = (0,)) -> str:
+def run(*command: str | Path, environ: Mapping[str, str] | None = None, timeout: float = LONG) -> str:
     """What ``command`` prints on standard output.
 
-    :raises Failed: it ended with another status than one of ``good``.
+    :raises Failed: it ended with another status than 0.
     """
     done = subprocess.run(
         [str(part) for part in command],
@@ -44,7 +44,7 @@ def run(*command: str | Path, environ: Mapping[str, str] | None = None, timeout:
         timeout=timeout,
         check=False,
     )
-    if done.returncode not in good:
+    if done.returncode:
         said = (done.stdout + done.stderr).decode(errors="replace")
         raise Failed(f"{' '.join(map(str, command))}: status {done.returncode}: {said[-2000:]}")
     return done.stdout.decode()

@@ -16,6 +16,7 @@ PATIENCE = 30.0
 """Seconds that an answer may take."""
 
 Fields = Sequence[tuple[str, str]]
+Body = bytes | Iterable[bytes] | None
 
 
 class Wrong(FailTest):
@@ -95,7 +96,7 @@ class Wire:
     def close(self) -> None:
         self._connection.close()
 
-    def __call__(self, method: str, target: str, body: bytes | Iterable[bytes] | None = None, *fields: tuple[str, str]) -> Answer:
+    def __call__(self, method: str, target: str, body: Body = None, *fields: tuple[str, str]) -> Answer:
         """Send a request with exactly these header fields, and what HTTP cannot do without.
 
         :param target: a path with its query, or a whole URL of this registry, as ``Location`` may have.
@@ -137,7 +138,8 @@ class Wire:
             if method != "HEAD" and length != len(answer.body):
                 raise Wrong(f"{len(answer.body)} bytes in {answer}")
         if answer.status >= 400 and method != "HEAD" and self.strict:
-            if answer["Content-Type"] != "application/json" or not answer.codes:
+            answer.expect(answer.status, Content_Type="application/json")
+            if not answer.codes:
                 raise Wrong(f"no error in {answer}")
 
 
