@@ -60,7 +60,7 @@ async def together(*waiting: Deferred[R]) -> list[R]:
 
 
 class Shield:
-    """Work that runs to its end although whoever waits for it is cancelled (reliability.md E6).
+    """Work that runs to its end although whoever waits for it is cancelled (E6).
 
     `idle` lets a stopping daemon wait for what is still running.
     """

@@ -53,7 +53,7 @@ class BlobUnknown(Unknown):
 
 
 class UploadUnknown(Unknown):
-    """No session of this id in this repository, or not this user's: the three look alike (threats.md T4)."""
+    """No session of this id in this repository, or not this user's: the three look alike (T4)."""
 
 
 class Invalid(RegistryError):

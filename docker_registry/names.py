@@ -1,6 +1,6 @@
 """What a client may call things: repositories, tags, references, upload sessions.
 
-The one place where such text becomes a value; everything below takes values only (threats.md G1).
+The one place where such text becomes a value; everything below takes values only.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class UploadId:
-    """The name of an upload session: a random UUID, 122 bits from the operating system (threats.md T4)."""
+    """The name of an upload session: a random UUID, 122 bits from the operating system (T4)."""
 
     text: str
 

@@ -90,7 +90,7 @@ class IWriter(Interface):
     def sync() -> Deferred[int]:
         """Make durable what was written; fires with the number of bytes from the beginning that survive a power cut.
 
-        When it fails, the object is lost as a whole: abandon it (reliability.md C5).
+        When it fails, the object is lost as a whole: abandon it (C5).
         """
 
     def commit(key: str) -> Deferred[None]:
