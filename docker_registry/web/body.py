@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -167,24 +168,30 @@ class Body:
 
     # From the connection
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, parts: Iterable[bytes], last: bool) -> None:
+        """Take what has come.
+
+        :param last: whether that is all of the body.
+        """
+        if self._error is not None:
+            return
         if not self._joined:
             self._joined = True
             self._budget.join()
-        self._store(data)
-        self._held += len(data)
-        self.received += len(data)
-        self._account(len(data))
-        if self._held >= self._budget.piece or self._budget.is_spent:
-            if not self._holding and self._sender is not None:
-                self._holding = True
-                self._sender.hold_body(True)
+        length = 0
+        for part in parts:
+            self._store(part)
+            length += len(part)
+        self._held += length
+        self.received += length
+        self._account(length)
+        self.complete = last
+        enough = self._held >= self._budget.piece or self._budget.is_spent
+        if enough and not last and not self._holding and self._sender is not None:
+            self._holding = True
+            self._sender.hold_body(True)
+        if enough or last:
             self._wake()
-
-    def end(self) -> None:
-        """All of it has been fed."""
-        self.complete = True
-        self._wake()
 
     def fail(self, error: Exception) -> None:
         """No more will come, though there should."""
@@ -195,10 +202,10 @@ class Body:
 
     def close(self) -> None:
         """Nobody is to read the rest: the request is answered."""
+        self._leave()
         self._parts = []
         self._held = 0
         self._holding = False
-        self._leave()
         if not self.complete:
             self.fail(self.verdict or ClientGone())
 

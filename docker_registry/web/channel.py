@@ -218,17 +218,17 @@ class Channel(Protocol):
         return Body(site.budget, length, expects, self)
 
     def _read_body(self) -> None:
-        request, inlet, portion = self.request, self._inlet, self.site.budget.read
+        request, inlet, chunks = self.request, self._inlet, self._chunks
         assert request is not None
-        body, data, at, chunks = request.body, inlet.data, inlet.at, self._chunks
+        body, data, at, portion = request.body, inlet.data, inlet.at, self.site.budget.read
         if chunks is None:
             assert body.length is not None
             inlet.at = min(len(data), at + body.length - body.received)
-            body.feed(data if inlet.left == at == 0 else data[at : inlet.at])
-            whole = body.received == body.length
+            parts = [data if inlet.left == at == 0 else data[at : inlet.at]]
+            whole = body.received + len(parts[0]) == body.length
         else:
             inlet.at = chunks.take(data, at)
-            self._parser.decode(data[at : inlet.at], body.feed)
+            parts = self._parser.decode(data[at : inlet.at])
             whole = chunks.complete
             if self._parser.complete is not whole:
                 raise Refusal(400, "malformed chunks")
@@ -237,7 +237,7 @@ class Channel(Protocol):
         read_at_once(self.transport, WRITE if whole else portion)
         if whole:
             self._enter(State.ANSWER)
-            body.end()
+        body.feed(parts, whole)                     # whoever waited for that may answer now
         self._start(request)
 
     def _end_with_input(self) -> None:

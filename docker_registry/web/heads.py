@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import httptools
 
 from docker_registry.web.errors import Refusal
@@ -18,13 +16,13 @@ class Parser:
     :ivar complete: whether the message has ended.
     """
 
-    __slots__ = ("_fields", "_headed", "_headers", "_limits", "_llhttp", "_take", "complete", "keep_alive")
+    __slots__ = ("_content", "_fields", "_headed", "_headers", "_limits", "_llhttp", "complete", "keep_alive")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._headers: Fields = {}
         self._fields = 0
-        self._take: Callable[[bytes], object] | None = None
+        self._content: list[bytes] = []
         self._headed = self.complete = self.keep_alive = False
         self._llhttp = httptools.HttpRequestParser(self)
 
@@ -37,7 +35,6 @@ class Parser:
         self._headers = headers
         self._fields = 0
         self._headed = self.complete = False
-        self._take = None
         self._feed(head)
         if not self._headed:
             raise Refusal(400, "malformed request")
@@ -51,15 +48,16 @@ class Parser:
         self._headers = {}
         self._feed(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
 
-    def decode(self, part: bytes, take: Callable[[bytes], object]) -> None:
-        """Hand the content of a part of a chunked body to ``take``.
+    def decode(self, part: bytes) -> list[bytes]:
+        """The content in a part of a chunked body.
 
         :raises Refusal: malformed.
         """
         self._headers = {}                          # trailers go nowhere
         self.complete = False
-        self._take = take
         self._feed(part)
+        content, self._content = self._content, []
+        return content
 
     def start_again(self) -> None:
         """Forget the message that the last head began."""
@@ -68,7 +66,6 @@ class Parser:
     def close(self) -> None:
         """Let go of llhttp, which holds on to this parser."""
         del self._llhttp
-        self._take = None
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -89,8 +86,7 @@ class Parser:
         self.keep_alive = self._llhttp.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
-        if self._take is not None:
-            self._take(data)
+        self._content.append(data)
 
     def on_message_complete(self) -> None:
         self.complete = True

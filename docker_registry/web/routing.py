@@ -75,7 +75,7 @@ class Router:
             choices.append(f"(?P<r{number}>{pattern}/?)")
             self._rules[f"r{number}"] = (rule, groups)
         self._match = re.compile("|".join(choices), re.ASCII).fullmatch
-        self._remembered = lru_cache(REMEMBERED)(self._find)
+        self._find_again = lru_cache(REMEMBERED)(self._find)
 
     def resolve(self, method: str, path: str) -> Match:
         """:param path: as sent, percent-encoded.
@@ -83,7 +83,12 @@ class Router:
         :raises WrongMethod: something is, but not for this method.
         :raises BadPath: see there.
         """
-        return self._remembered(method, path) if len(path) < LONG else self._find(method, path)
+        return self._find_again(method, path) if len(path) < LONG else self._find(method, path)
+
+    @property
+    def remembered(self) -> int:
+        """How many paths are."""
+        return self._find_again.cache_info().currsize
 
     def _find(self, method: str, path: str) -> Match:
         match = self._match(path)
