@@ -1,54 +1,71 @@
-"""This registry with a heartbeat beside it: a signal has the largest gap written down, and begins anew.
+"""Ours, as it is measured: twistd with a heartbeat beside the registry.
 
-Usage: ``python -m bench.ours FILE TWISTD-ARGUMENT...``
+``python -m bench.ours FD ARGUMENT...`` runs ``twistd ARGUMENT...`` in this process. For each byte that arrives on the
+socket FD it answers one line: the seconds of the largest gap between two heartbeats since the last time, and since the
+last heartbeat.
 """
 
 from __future__ import annotations
 
-import signal
+import os
+import socket
 import sys
-import time
-from pathlib import Path
+from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
-BEAT = 0.010
-"""Seconds between two beats."""
+from twisted.internet.interfaces import ITransport
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import LoopingCall
+
+INTERVAL = 0.01
+"""Seconds from one heartbeat to the next."""
 
 
-class Heart:
-    """:param file: where the largest gap goes, in milliseconds."""
+class Heartbeat:
+    """How long the reactor let a call wait that was due every `INTERVAL`."""
 
-    def __init__(self, reactor: Any, file: Path) -> None:
-        self._reactor = reactor
-        self._file = file
-        self._last = time.monotonic()
+    def __init__(self) -> None:
+        self._last = monotonic()
         self._largest = 0.0
 
-    def start(self) -> None:
-        signal.signal(signal.SIGUSR1, lambda *_: self._write())
-        self._last = time.monotonic()
-        self._beat()
-
-    def _beat(self) -> None:
-        now = time.monotonic()
-        self._largest = max(self._largest, now - self._last - BEAT)
+    def beat(self) -> None:
+        now = monotonic()
+        self._largest = max(self._largest, now - self._last)
         self._last = now
-        self._reactor.callLater(BEAT, self._beat)
 
-    def _write(self) -> None:
+    def take_largest(self) -> float:
+        """Seconds; the next answer knows nothing of this time."""
+        self.beat()
         largest, self._largest = self._largest, 0.0
-        self._file.write_text(f"{largest * 1000:.1f}\n")
+        return largest
 
 
-def main() -> None:
-    from twisted.internet import reactor
+class Answering(Protocol):
+    transport: ITransport
+
+    def __init__(self, largest: Callable[[], float]) -> None:
+        self._largest = largest
+
+    def dataReceived(self, data: bytes) -> None:
+        for _ in data:
+            self.transport.write(b"%.6f\n" % self._largest())
+
+
+def main(fd: int, arguments: list[str]) -> None:
+    from twisted.internet import reactor as installed
     from twisted.scripts.twistd import run
 
-    heart = Heart(reactor, Path(sys.argv[1]))
-    reactor.callWhenRunning(heart.start)
-    sys.argv = ["twistd", *sys.argv[2:]]
+    reactor: Any = installed
+    heartbeat = Heartbeat()
+    beats = LoopingCall(heartbeat.beat)
+    beats.clock = reactor
+    reactor.callWhenRunning(beats.start, INTERVAL)
+    reactor.adoptStreamConnection(fd, socket.AF_UNIX, Factory.forProtocol(lambda: Answering(heartbeat.take_largest)))
+    os.close(fd)
+    sys.argv = ["twistd", *arguments]
     run()
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,238 @@
+"""What is measured, and what is to be reached."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import client, wrk
+from bench.client import Client, Way
+from bench.contents import Content, Large, small
+from bench.failures import LoadFailed
+from bench.registries import Registry
+from bench.rounds import MIB, Outcome, Row, Target, Unit
+from bench.wire import Connection
+
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+
+ACCEPT = f"{MANIFEST}, application/vnd.oci.image.manifest.v1+json, */*"
+"""As clients ask; without it the other registry makes a manifest of an older kind for each request."""
+
+PULLED, PUSHED = "bench/pulled", "bench/pushed"
+"""Repositories: what is there from the start, and what the loads make."""
+
+GIB = 1 << 30
+
+NOT_SLOWER = Target(ratio=1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """:ivar rounds: of each row.
+    :ivar seconds: of each of wrk's runs.
+    :ivar connections: of its runs.
+    :ivar download, upload, layer: bytes of the blobs in the rows that are called so.
+    :ivar pushes: of small blobs in a row.
+    :ivar uploads: in parallel, of ``layer`` bytes.
+    :ivar readers: that stop.
+    :ivar hold: seconds that they are left so.
+    """
+
+    rounds: int
+    seconds: int
+    connections: Sequence[int]
+    download: int
+    upload: int
+    layer: int
+    pushes: int
+    uploads: int
+    readers: int
+    hold: float
+
+
+FULL = Sizes(3, 2, (1, 16, 64), 256 * MIB, GIB, 64 * MIB, 200, 50, 200, 3.0)
+QUICK = Sizes(1, 1, (16,), 16 * MIB, 32 * MIB, 4 * MIB, 20, 10, 20, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows that share their registries' processes, which have no other past.
+
+    :ivar prepare: called for each registry; makes what the rows push, and pushes what they pull.
+    """
+
+    rows: Sequence[Row]
+    prepare: Callable[[Registry], None]
+
+
+def groups(sizes: Sizes, making: Client, files: Path) -> Iterator[Group]:
+    """All rows; nothing is made on disk before a group is prepared.
+
+    :param making: where loads are made that are not wrk's.
+    :param files: a directory for what is pushed.
+    """
+    large = Pulled(Large(sizes.download, files))
+    if wrk.is_installed():
+        image = Image()
+        yield Group(list(_requests(sizes, image)), image.push)
+    yield Group(list(_downloads(sizes, making, large)), large.push)
+    upload, layers = Large(sizes.upload, files), Large(sizes.layer, files)
+    yield Group(list(_uploads(sizes, making, upload)), lambda _: upload.make())
+    yield Group(list(_small_pushes(sizes, making)), lambda _: None)
+
+    def prepare(registry: Registry) -> None:
+        layers.make()
+        large.push(registry)
+
+    yield Group(list(_memory(sizes, making, large, layers)), prepare)
+
+
+class Image:
+    """A small image: a manifest of the usual size, its configuration of 1 kB, its layer of 100 kB."""
+
+    def __init__(self) -> None:
+        self.config = small(1000)
+        self.layer = small(100_000)
+        layer = {"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": self.layer.size,
+                 "digest": self.layer.digest}
+        config = {"mediaType": "application/vnd.docker.container.image.v1+json", "size": self.config.size,
+                  "digest": self.config.digest}
+        manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer] * 2}
+        self._manifest = json.dumps(manifest, indent=3).encode()
+        self.digest = ""
+
+    def push(self, registry: Registry) -> None:
+        """:raises LoadFailed: it does not come back as it was pushed."""
+        client.push(registry.port, PULLED, [self.config, self.layer], Way.CONTAINERD)
+        with Connection(registry.port) as connection:
+            answer = connection.ask("PUT", self.target("latest"), f"Content-Type: {MANIFEST}", content=self._manifest)
+            self.digest = answer.headers.get(b"docker-content-digest", b"").decode("ascii")
+            for target, content in (
+                (self.target("latest"), self._manifest),
+                (self.target(self.digest), self._manifest),
+                (_blob(self.config), self.config.tail),
+                (_blob(self.layer), self.layer.tail),
+            ):
+                answer = connection.ask("GET", target, f"Accept: {ACCEPT}")
+                if (answer.status, answer.content) != (200, content):
+                    raise LoadFailed(f"{registry.name}: {target} is not what was pushed: {answer.status}")
+
+    def target(self, reference: str) -> str:
+        return f"/v2/{PULLED}/manifests/{reference}"
+
+
+class Pulled:
+    """One large blob, the same for all registries."""
+
+    def __init__(self, large: Large) -> None:
+        self._large = large
+        self._content: Content | None = None
+
+    @property
+    def content(self) -> Content:
+        if self._content is None:
+            self._content = self._large.content()
+        return self._content
+
+    def push(self, registry: Registry) -> None:
+        client.push(registry.port, PULLED, [self.content], Way.CONTAINERD)
+
+
+def _blob(content: Content) -> str:
+    return f"/v2/{PULLED}/blobs/{content.digest}"
+
+
+def _requests(sizes: Sizes, image: Image) -> Iterator[Row]:
+    kinds: list[tuple[str, Callable[[], str], float]] = [
+        ("manifest by tag", lambda: image.target("latest"), 7),
+        ("manifest by digest", lambda: image.target(image.digest), 7),
+        ("blob of 1 kB", lambda: _blob(image.config), 8),
+        ("blob of 100 kB", lambda: _blob(image.layer), 8),
+    ]
+    for keep_alive in (True, False):
+        for what, target, ratio in kinds:
+            for connections in sizes.connections:
+                yield _request_row(sizes, what, target, connections, keep_alive, Target(ratio if keep_alive else 4))
+
+
+def _request_row(
+    sizes: Sizes, what: str, target: Callable[[], str], connections: int, keep_alive: bool, reach: Target
+) -> Row:
+    def load(registry: Registry) -> Outcome:
+        rate = wrk.run(
+            registry.port, target(), connections=connections, seconds=sizes.seconds, keep_alive=keep_alive,
+            accept=ACCEPT,
+        )
+        return Outcome(rate.per_second, rate.requests)
+
+    each = "" if keep_alive else ", one request each"
+    return Row(f"{what}, {_many(connections, 'connection')}{each}", Unit.REQUESTS, load, reach)
+
+
+def _downloads(sizes: Sizes, making: Client, large: Pulled) -> Iterator[Row]:
+    for connections in (1, 8):
+        def load(registry: Registry, connections: int = connections) -> Outcome:
+            content = large.content
+            seconds = making.run(client.download, registry.port, _blob(content), content.size, connections)
+            moved = content.size * connections
+            return Outcome(moved / 1e6 / seconds, moved / GIB)
+
+        what = f"download of {_size(sizes.download)}, {_many(connections, 'connection')}"
+        yield Row(what, Unit.RATE, load, Target(ratio=0.9))
+
+
+def _uploads(sizes: Sizes, making: Client, large: Large) -> Iterator[Row]:
+    for way in Way:
+        def load(registry: Registry, way: Way = way) -> Outcome:
+            return _push(making, registry, [large.content()], way, 1, sizes.upload / GIB)
+
+        what = f"push of {_size(sizes.upload)} as {way.value} does"
+        yield Row(what, Unit.SECONDS, load, Target(ratio=2.5), unsynced=True)
+
+
+def _small_pushes(sizes: Sizes, making: Client) -> Iterator[Row]:
+    for way in Way:
+        for at_once in (1, 8):
+            def load(registry: Registry, way: Way = way, at_once: int = at_once) -> Outcome:
+                contents = [small(10_000) for _ in range(sizes.pushes)]
+                return _push(making, registry, contents, way, at_once, sizes.pushes)
+
+            what = f"{sizes.pushes} pushes of 10 kB as {way.value} does, {at_once} at a time"
+            yield Row(what, Unit.SECONDS, load, NOT_SLOWER, unsynced=True)
+
+
+def _memory(sizes: Sizes, making: Client, large: Pulled, layers: Large) -> Iterator[Row]:
+    def upload(registry: Registry) -> Outcome:
+        contents = [layers.content() for _ in range(sizes.uploads)]
+        moved = sizes.uploads * sizes.layer / GIB
+        return _push(making, registry, contents, Way.DOCKER, sizes.uploads, moved)
+
+    def stall(registry: Registry) -> Outcome:
+        content = large.content
+        making.run(client.stall, registry.port, _blob(content), content.size, sizes.readers, sizes.hold)
+        return Outcome(0, sizes.readers)
+
+    reach = Target(value=64)
+    what = f"{sizes.uploads} uploads of {_size(sizes.layer)} at a time"
+    yield Row(what, Unit.ADDED, upload, reach, fresh=True)
+    what = f"{sizes.readers} readers of {_size(sizes.download)} that stopped"
+    yield Row(what, Unit.ADDED, stall, reach, fresh=True)
+
+
+def _push(
+    making: Client, registry: Registry, contents: Sequence[Content], way: Way, at_once: int, operations: float
+) -> Outcome:
+    seconds = making.run(client.push, registry.port, PUSHED, contents, way, at_once)
+    for content in contents:
+        registry.forget(content.digest)
+    return Outcome(seconds, operations)
+
+
+def _size(count: int) -> str:
+    return f"{count // GIB} GiB" if count >= GIB else f"{count // MIB} MiB"
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
