@@ -24,7 +24,9 @@ class DyingSystem(System):
     :param last: ``None`` lives for ever.
     """
 
-    CALLS = frozenset({"create", "write", "setxattr", "truncate", "fsync", "mkdir", "rename", "unlink", "rmtree", "utime"})
+    CALLS = frozenset({
+        "create", "write", "setxattr", "truncate", "fsync", "mkdir", "rename", "unlink", "rmtree", "utime",
+    })
 
     def __init__(self, backup: Path, last: int | None = None) -> None:
         super().__init__(before=self._count)

@@ -100,7 +100,9 @@ class RegistryCase(SynchronousTestCase):
         self.now(self.registry.uploads.take(repository, digest, Parts(content), Chunk()))
         return digest
 
-    def push(self, content: bytes, reference: Tag | Digest | None = LATEST, repository: Repository = REPOSITORY) -> Digest:
+    def push(
+        self, content: bytes, reference: Tag | Digest | None = LATEST, repository: Repository = REPOSITORY
+    ) -> Digest:
         reference = reference or Digest.of(content)
         return self.now(self.registry.manifests.put(repository, reference, content, None)).digest
 
@@ -108,8 +110,8 @@ class RegistryCase(SynchronousTestCase):
         """The manifest of an image whose blobs are pushed."""
         described = [self.describe(layer, repository) for layer in layers]
         return json.dumps({
-            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": self.describe(b"{}", repository), "layers": described,
-            **members,
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": self.describe(b"{}", repository),
+            "layers": described, **members,
         }).encode()
 
     def describe(self, content: bytes, repository: Repository = REPOSITORY) -> dict[str, Any]:

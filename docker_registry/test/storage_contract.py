@@ -20,7 +20,8 @@ SIZES = [
 """Around every limit at which something is done in another way."""
 
 KEYS = [
-    "a", "a/b", "0", "a.b/c-d_e", "_layers/sha256/link", "/".join(["deep"] * 100), "a" * 200, "x/" + "b" * 255, "A/b", "a/B",
+    "a", "a/b", "0", "a.b/c-d_e", "_layers/sha256/link", "/".join(["deep"] * 100), "a" * 200, "x/" + "b" * 255,
+    "A/b", "a/B",
 ]
 
 

@@ -1,4 +1,4 @@
-"""A push, a tag that moves, a deletion: the process is killed at each step, the power is cut at each step (B1-B8, C1-C3)."""
+"""A push, a tag that moves, a deletion: the process is killed, and the power cut, at each step (B1-B8, C1-C3)."""
 
 from __future__ import annotations
 

@@ -321,7 +321,8 @@ class CatalogueTests(RegistryCase):
                     self.assertEqual(found, expected, (level, after, limit))
 
     def test_holds_anything(self) -> None:
-        for name, expected in (("a/b", True), ("only/blobs", True), ("only/uploads", False), ("none", False), ("z", False)):
+        known = {"a/b": True, "only/blobs": True, "only/uploads": False, "none": False, "z": False}
+        for name, expected in known.items():
             self.assertEqual(self.now(self.registry.catalogue.holds_anything(Repository(name))), expected, name)
 
 

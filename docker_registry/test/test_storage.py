@@ -37,8 +37,9 @@ class LocalTests(StorageContract, ClockCase):
 
     def make(self) -> IStorage:
         before = set(os.listdir("/proc/self/fd"))
+        system = System(beneath=self.beneath)
         storage = LocalStorage(
-            Path(self.mktemp()), Direct(), self.clock, sync=self.sync, system=System(beneath=self.beneath), cached=self.cached
+            Path(self.mktemp()), Direct(), self.clock, sync=self.sync, system=system, cached=self.cached
         )
         self.successResultOf(storage.start())
         self.addCleanup(self.assertNothingOpen, storage, before)

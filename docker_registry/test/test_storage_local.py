@@ -66,7 +66,7 @@ class LocalCase(SynchronousTestCase):
 
 
 class FaultTests(LocalCase):
-    """Each call fails once: what was there is there, or what is new; never a part, nothing listed, nothing left open."""
+    """Each call fails once: what was there is there, or what is new; never a part, nothing listed or left open."""
 
     async def put(self, storage: LocalStorage) -> None:
         await storage.put("a/b/c", b"new")
@@ -170,7 +170,7 @@ class DamageTests(LocalCase):
         "cut to nothing": lambda path: os.truncate(path, 0),
         "cut by one byte": lambda path: os.truncate(path, path.stat().st_size - 1),
         "one byte more": lambda path: path.open("ab").write(b"x"),
-        "a directory": lambda path: (path.unlink(), path.mkdir(), (path / "in").write_bytes(b"x")),
+        "a directory": lambda path: _put_directory(path),
     }
 
     def test_damage(self) -> None:
@@ -297,7 +297,8 @@ class StartTests(LocalCase):
         self.successResultOf(self.storage.close())
         program = (
             "import sys, time; from pathlib import Path; from twisted.internet.task import Clock\n"
-            "from docker_registry.storage.local import LocalStorage; from docker_registry.test.registry_case import Direct\n"
+            "from docker_registry.storage.local import LocalStorage\n"
+            "from docker_registry.test.registry_case import Direct\n"
             "storage = LocalStorage(Path(sys.argv[1]), Direct(), Clock()); storage.start(); print('up', flush=True)\n"
             "sys.stdin.read()\n"
         )
@@ -358,7 +359,7 @@ class ThreadTests(TestCase):
 
         pool = ThreadPool(0, 4)
         pool.start()
-        storage = LocalStorage(Path(self.mktemp()), Threads(reactor, pool), reactor, system=System(before=watch))  # type: ignore[arg-type]
+        storage = LocalStorage(Path(self.mktemp()), Threads(reactor, pool), reactor, system=System(before=watch))
         try:
             await storage.start()
             for size in (10, LARGE):
@@ -394,7 +395,7 @@ class ThreadTests(TestCase):
         pool = ThreadPool(0, 4)
         pool.start()
         root = Path(self.mktemp()).absolute()
-        storage = LocalStorage(root, Threads(reactor, pool), reactor, cached=False)  # type: ignore[arg-type]
+        storage = LocalStorage(root, Threads(reactor, pool), reactor, cached=False)
         try:
             await storage.start()
             await storage.put("a", b"x" * LARGE)
@@ -406,6 +407,12 @@ class ThreadTests(TestCase):
         finally:
             await storage.close()
             pool.stop()
+
+
+def _put_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "in").write_bytes(b"x")
 
 
 def _leads_to(fd: str, path: Path) -> bool:

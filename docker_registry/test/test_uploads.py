@@ -34,8 +34,8 @@ class UploadTests(RegistryCase):
     def start(self) -> UploadId:
         return self.now(self.registry.uploads.start(REPOSITORY))
 
-    def append(self, upload: UploadId, *parts: bytes, chunk: Chunk = Chunk()) -> int:
-        return self.now(self.registry.uploads.append(REPOSITORY, upload, Parts(*parts), chunk))
+    def append(self, upload: UploadId, *parts: bytes, chunk: Chunk | None = None) -> int:
+        return self.now(self.registry.uploads.append(REPOSITORY, upload, Parts(*parts), chunk or Chunk()))
 
     def finish(self, upload: UploadId, content: bytes, *parts: bytes, algorithm: str = "sha256") -> Digest:
         digest = Digest.of(content, algorithm)
@@ -176,9 +176,9 @@ class UploadTests(RegistryCase):
         upload = self.start()
         wrong = Digest.of(b"abd")
         for algorithm in ("sha256", "sha512"):
-            attempt = self.registry.uploads.finish(
-                REPOSITORY, upload, Digest.of(b"abd", algorithm), Parts(b"abc") if algorithm == "sha256" else Parts(), Chunk()
-            )
+            source = Parts(b"abc") if algorithm == "sha256" else Parts()
+            named = Digest.of(b"abd", algorithm)
+            attempt = self.registry.uploads.finish(REPOSITORY, upload, named, source, Chunk())
             self.fails(attempt, DigestMismatch)
         self.assertEqual(self.offset(upload), 3)
         self.fails(self.registry.blobs.size(REPOSITORY, wrong), BlobUnknown)
@@ -199,7 +199,8 @@ class UploadTests(RegistryCase):
                 self.append(upload, b"abc")
                 self.registry = self.open()
                 self.assertEqual(self.offset(upload), 3)
-                self.assertEqual(self.read(self.finish(upload, b"abc" + rest, rest, algorithm=algorithm)), b"abc" + rest)
+                digest = self.finish(upload, b"abc" + rest, rest, algorithm=algorithm)
+                self.assertEqual(self.read(digest), b"abc" + rest)
 
     def test_bytes_beyond_the_state_are_not_counted(self) -> None:
         """A crash in the middle of a chunk leaves bytes that nobody was told about (B6)."""
@@ -223,7 +224,8 @@ class UploadTests(RegistryCase):
         self.assertEqual(self.read(self.finish(upload, b"abc", b"abc")), b"abc")
 
     def test_unreadable_state(self) -> None:
-        for content in (b"", b"{", b"[]", b'{"offset": "x"}', b'{"offset": 1, "digest": "md5:x", "active": 0}', b"\xff"):
+        half = b'{"offset": 1, "digest": "md5:x", "active": 0}'
+        for content in (b"", b"{", b"[]", b'{"offset": "x"}', half, b"\xff"):
             upload = self.start()
             self.successResultOf(self.storage.put(layout.upload_state(REPOSITORY, upload), content))
             self.fails(self.registry.uploads.offset(REPOSITORY, upload), UploadUnknown)
