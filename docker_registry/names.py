@@ -18,8 +18,14 @@ NAME_LENGTH = 255
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
+_COMPONENT_ALONE = re.compile(_COMPONENT, re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 _UPLOAD = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
+
+
+def is_component(text: str) -> bool:
+    """Whether ``text`` can stand between the slashes of a repository's name."""
+    return len(text) <= NAME_LENGTH and _COMPONENT_ALONE.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, order=True)

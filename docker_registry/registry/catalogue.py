@@ -6,7 +6,7 @@ import heapq
 
 from docker_registry.deferreds import together
 from docker_registry.errors import NameInvalid
-from docker_registry.names import Repository
+from docker_registry.names import Repository, is_component
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IStorage
 
@@ -46,8 +46,9 @@ class Catalogue:
         names before it have been passed.
         """
         first = after[len(above) :].partition("/")[0] if after.startswith(above) else ""
-        below = [f"{first[:at]}/" for at, letter in enumerate(first) if letter in "-."]
-        below += [f"{first}/"] if first else []
+        candidates = [first[:at] for at, letter in enumerate(first) if letter in "-."] + [first]
+        # What a client names is compared with, and opened only if a repository could be called so.
+        below = [f"{name}/" for name in candidates if is_component(name)]
         heapq.heapify(below)
         while len(found) < limit:
             entries = await self._storage.list(f"{layout.REPOSITORIES}/{above}".rstrip("/"), after=first, limit=LEVEL)

@@ -27,7 +27,7 @@ _OUTSIDE = frozenset({errno.EXDEV, errno.ELOOP})
 
 def translated(error: OSError, key: str) -> StorageError:
     """What an error of the operating system means for the object at ``key``."""
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno == errno.ENAMETOOLONG:
         return NotFound(key)
     if error.errno in _FULL:
         return StorageFull(f"{key}: {error.strerror}")
