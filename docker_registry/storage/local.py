@@ -15,7 +15,6 @@ Nothing leaves the root, whatever symbolic links lie below it.
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import stat
@@ -36,6 +35,7 @@ from zope.interface import implementer
 from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed
 from docker_registry.storage.files import FileReader, LocalWriter, SmallReader, translated, translating
 from docker_registry.storage.interface import SMALL, Entry, IReader, IStorage, IWriter, Stat
+from docker_registry.storage.root import Root
 from docker_registry.storage.system import System
 from docker_registry.threads import Runner
 
@@ -45,13 +45,8 @@ R = TypeVar("R")
 AT_ONCE = 128 << 10
 """Bytes up to which an object is read when it is opened."""
 
-FORMAT = 1
-"""Of the tree; a newer one is not touched."""
-
 VERIFIED = 10_000
 """Objects whose length was compared with the committed one, and need not be again while they stay the same file."""
-
-TMP, QUARANTINE = ".tmp", ".quarantine"
 
 _KEY = re.compile(r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)*")
 @implementer(IStorage)
@@ -73,14 +68,12 @@ class LocalStorage:
         system: System | None = None,
         cached: bool = True,
     ) -> None:
-        self.root = root
         self._runner = runner
         self._clock = clock
         self._sync = sync
         self._system = system or System()
         self._cached = cached
-        self._fd = self._tmp = self._quarantine = self._lock = -1
-        self._names = itertools.count()
+        self._place = Root(root, self._system, sync)
         self._making: set[str] = set()
         self._making_lock = threading.Lock()
         self._verified: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
@@ -148,7 +141,8 @@ class LocalStorage:
         """A descriptor of the object and what the file system says of it; ``None`` if that needs the disk."""
         path = _checked(key)
         try:
-            fd = self._system.open_cached(self._fd, path) if cached else self._system.open_file(self._fd, path)
+            call = self._system.open_cached if cached else self._system.open_file
+            fd = call(self._place.fd, path)
         except OSError as error:
             raise translated(error, key) from error
         if fd is None:
@@ -204,7 +198,7 @@ class LocalStorage:
 
     def _list(self, prefix: str, after: str, limit: int) -> Entries:
         try:
-            fd = self._system.open_directory(self._fd, _checked(prefix) if prefix else "")
+            fd = self._system.open_directory(self._place.fd, _checked(prefix) if prefix else "")
         except OSError as error:
             problem = translated(error, prefix)
             if isinstance(problem, NotFound):
@@ -226,7 +220,7 @@ class LocalStorage:
         return self._runner.quick(translating(self._touch), key)
 
     def _touch(self, key: str) -> None:
-        fd = self._system.open_file(self._fd, _checked(key))
+        fd = self._system.open_file(self._place.fd, _checked(key))
         try:
             self._system.touch(fd, self._clock.seconds())
         finally:
@@ -238,8 +232,8 @@ class LocalStorage:
         return self._runner.slow(translating(self._put), key, content)
 
     def _put(self, key: str, content: bytes) -> None:
-        name = self._new_name()
-        fd = self._system.open_new(self._tmp, name)
+        name = self._place.new_name()
+        fd = self._system.open_new(self._place.tmp, name)
         try:
             try:
                 self._system.write(fd, [content])
@@ -247,10 +241,10 @@ class LocalStorage:
                 self.fsync(fd)
             finally:
                 self._system.close(fd)
-            self.publish(self._tmp, name, key)
+            self.publish(self._place.tmp, name, key)
         except BaseException:
             with suppress(OSError):
-                self._system.remove_tree(self._tmp, name)
+                self._system.remove_tree(self._place.tmp, name)
             raise
 
     def publish(self, source: int, name: str, key: str) -> None:
@@ -287,7 +281,7 @@ class LocalStorage:
 
     def _resume(self, key: str, offset: int) -> IWriter:
         above, _, last = _checked(key).rpartition("/")
-        directory = self._system.open_directory(self._fd, above)
+        directory = self._system.open_directory(self._place.fd, above)
         try:
             fd = self._system.open_again(directory, last)
         except BaseException:
@@ -312,7 +306,7 @@ class LocalStorage:
 
     def _delete(self, key: str) -> None:
         above, _, last = _checked(key).rpartition("/")
-        directory = self._system.open_directory(self._fd, above)
+        directory = self._system.open_directory(self._place.fd, above)
         try:
             self._system.unlink(directory, last)
             self._verified.pop(key, None)
@@ -326,26 +320,26 @@ class LocalStorage:
     def _delete_tree(self, prefix: str) -> None:
         """Away in one step, then piece by piece; what a crash leaves of it is removed at the next start."""
         above, _, last = _checked(prefix).rpartition("/")
-        name = self._new_name()
+        name = self._place.new_name()
         try:
-            directory = self._system.open_directory(self._fd, above)
+            directory = self._system.open_directory(self._place.fd, above)
         except (FileNotFoundError, NotADirectoryError):
             return
         try:
-            self._system.rename(directory, last, self._tmp, name)
+            self._system.rename(directory, last, self._place.tmp, name)
             self.fsync(directory)
         except FileNotFoundError:
             return
         finally:
             self._system.close(directory)
-        self._system.remove_tree(self._tmp, name)
+        self._system.remove_tree(self._place.tmp, name)
 
     def quarantine(self, key: str) -> Deferred[None]:
         return self._runner.slow(translating(self._take_out), key)
 
     def _take_out(self, key: str) -> None:
         above, _, last = _checked(key).rpartition("/")
-        directory = self._system.open_directory(self._fd, above)
+        directory = self._system.open_directory(self._place.fd, above)
         try:
             self._move_to_quarantine(directory, last, key)
         finally:
@@ -353,18 +347,18 @@ class LocalStorage:
 
     def _move_to_quarantine(self, directory: int, name: str, key: str) -> None:
         kept = f"{time.time_ns()}-{quote(key, safe='')[-200:]}"
-        self._system.rename(directory, name, self._quarantine, kept)
+        self._system.rename(directory, name, self._place.quarantine, kept)
         self._verified.pop(key, None)
-        self.fsync(self._quarantine)
+        self.fsync(self._place.quarantine)
         self.fsync(directory)
-        self.log.warn("{key} is kept as {path}", key=key, path=str(self.root / QUARANTINE / kept))
+        self.log.warn("{key} is kept as {path}", key=key, path=self._place.quarantined(kept))
 
     # Directories
 
     def _directory(self, path: str) -> int:
         """A descriptor of a directory whose entry, and those above it, are durable."""
         try:
-            fd = self._system.open_directory(self._fd, path)
+            fd = self._system.open_directory(self._place.fd, path)
         except FileNotFoundError:
             return self._make_directory(path)
         if self._making:
@@ -373,7 +367,7 @@ class LocalStorage:
 
     def _make_directory(self, path: str) -> int:
         above, _, name = path.rpartition("/")
-        parent = self._directory(above) if above else self._system.open_directory(self._fd, "")
+        parent = self._directory(above) if above else self._system.open_directory(self._place.fd, "")
         try:
             with self._making_lock:
                 self._making.add(path)
@@ -384,14 +378,14 @@ class LocalStorage:
                 self._making.discard(path)
         finally:
             self._system.close(parent)
-        return self._system.open_directory(self._fd, path)
+        return self._system.open_directory(self._place.fd, path)
 
     def _settle(self, path: str) -> None:
         """Another thread is making this directory, or one above: see to it that its entry is durable."""
         with self._making_lock:
             above = [made for made in self._making if path == made or path.startswith(f"{made}/")]
         for made in above:
-            parent = self._system.open_directory(self._fd, made.rpartition("/")[0])
+            parent = self._system.open_directory(self._place.fd, made.rpartition("/")[0])
             try:
                 self.fsync(parent)
             finally:
@@ -405,9 +399,6 @@ class LocalStorage:
         if self._sync:
             self._system.begin_writeback(fd, offset, count)
 
-    def _new_name(self) -> str:
-        return f"{os.getpid()}-{next(self._names)}"
-
     # Life
 
     def start(self) -> Deferred[None]:
@@ -415,85 +406,12 @@ class LocalStorage:
 
         :raises StorageError: it cannot be used; the text says what to do.
         """
-        return self._runner.slow(self._start)
-
-    def _start(self) -> None:
-        try:
-            self.root.mkdir(mode=0o750, parents=True, exist_ok=True)
-            self._fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            self._take_lock()
-            for name in (TMP, QUARANTINE):
-                (self.root / name).mkdir(mode=0o750, exist_ok=True)
-            self._tmp = os.open(TMP, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
-            self._quarantine = os.open(
-                QUARANTINE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd
-            )
-            for name in os.listdir(self._tmp):
-                self._system.remove_tree(self._tmp, name)
-            self._check_format()
-            self._check_case()
-            self.fsync(self._fd)
-        except OSError as error:
-            self._release()
-            raise StorageFailed(f"storage_path {self.root} cannot be used: {error.strerror}") from error
-        except StorageError:
-            self._release()
-            raise
-
-    def _take_lock(self) -> None:
-        self._lock = os.open(".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640, dir_fd=self._fd)
-        try:
-            self._system.lock(self._lock)
-        except BlockingIOError:
-            pid = os.pread(self._lock, 20, 0).decode("ascii", "replace").strip()
-            raise StorageFailed(
-                f"storage_path {self.root} is used by another registry, process {pid}: stop that first"
-            ) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
-
-    def _check_format(self) -> None:
-        mark = self.root / ".format"
-        try:
-            found = mark.read_text("ascii").strip()
-        except FileNotFoundError:
-            self._put_mark()
-            return
-        if not found.isdigit() or int(found) > FORMAT:
-            raise StorageFailed(
-                f"storage_path {self.root} has format {found[:20]!r}, and this registry knows {FORMAT}: "
-                "run the version that wrote it, or a newer one"
-            )
-
-    def _put_mark(self) -> None:
-        name = self._new_name()
-        fd = self._system.open_new(self._tmp, name)
-        try:
-            self._system.write(fd, [b"%d\n" % FORMAT])
-            self.fsync(fd)
-        finally:
-            self._system.close(fd)
-        self._system.rename(self._tmp, name, self._fd, ".format")
-
-    def _check_case(self) -> None:
-        """Where ``A`` and ``a`` are one file, two tags would be."""
-        name = f"Case-{self._new_name()}"
-        self._system.close(self._system.open_new(self._tmp, name))
-        try:
-            if (self.root / TMP / name.lower()).exists():
-                raise StorageFailed(f"storage_path {self.root} takes A and a for the same: use another file system")
-        finally:
-            self._system.unlink(self._tmp, name)
+        return self._runner.slow(self._place.take)
 
     def close(self) -> Deferred[None]:
-        self._release()
+        self._place.release()
         return succeed(None)
 
-    def _release(self) -> None:
-        for fd in (self._tmp, self._quarantine, self._lock, self._fd):
-            if fd >= 0:
-                os.close(fd)
-        self._fd = self._tmp = self._quarantine = self._lock = -1
 
 def _checked(key: str) -> str:
     """:raises StorageFailed: no key; nothing else gets to the file system."""

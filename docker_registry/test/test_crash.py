@@ -16,7 +16,8 @@ from docker_registry.names import Tag, UploadId
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
 from docker_registry.registry.uploads import Chunk
-from docker_registry.storage.local import QUARANTINE, TMP, LocalStorage
+from docker_registry.storage.local import LocalStorage
+from docker_registry.storage.root import QUARANTINE, TMP
 from docker_registry.storage.system import System
 from docker_registry.test.crash import DyingSystem, Killed
 from docker_registry.test.registry_case import LATEST, REPOSITORY, Direct, Parts, RegistryCase
@@ -135,7 +136,7 @@ class CrashTests(SynchronousTestCase):
             system.calls, system._last = 0, number
             done = Acknowledged()
             running = Deferred.fromCoroutine(self.script(registry, done))
-            storage._release()                      # the kernel closes what a dead process had open
+            self.successResultOf(storage.close())   # the kernel closes what a dead process had open
             if not running.called or isinstance(running.result, Exception):
                 self.fail(f"neither killed nor done: {running.result}")
             failure = self.survivedOr(running)

@@ -36,18 +36,18 @@ class LocalTests(StorageContract, ClockCase):
     sync = True
 
     def make(self) -> IStorage:
-        before = set(os.listdir("/proc/self/fd"))
+        self.root = Path(self.mktemp())
         system = System(beneath=self.beneath)
         storage = LocalStorage(
-            Path(self.mktemp()), Direct(), self.clock, sync=self.sync, system=system, cached=self.cached
+            self.root, Direct(), self.clock, sync=self.sync, system=system, cached=self.cached
         )
         self.successResultOf(storage.start())
-        self.addCleanup(self.assertNothingOpen, storage, before)
+        self.addCleanup(self.assertNothingOpen, storage)
         return storage
 
-    def assertNothingOpen(self, storage: LocalStorage, before: set[str]) -> None:
+    def assertNothingOpen(self, storage: LocalStorage) -> None:
         self.successResultOf(storage.close())
-        left = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_file(fd, storage.root)]
+        left = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_file(fd, self.root)]
         # Writers that a test leaves open hold their file and its directory.
         self.assertLessEqual(len(left), 2, left)
 

@@ -19,7 +19,8 @@ from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed, StorageFull
-from docker_registry.storage.local import FORMAT, QUARANTINE, TMP, LocalStorage
+from docker_registry.storage.local import LocalStorage
+from docker_registry.storage.root import FORMAT, QUARANTINE, TMP
 from docker_registry.storage.system import System
 from docker_registry.test.registry_case import Direct
 from docker_registry.threads import Threads
