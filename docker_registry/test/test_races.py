@@ -1,0 +1,146 @@
+"""Requests at the same time, in any order of their steps (D4, D8, D10)."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from docker_registry.digest import Digest
+from docker_registry.errors import BlobInUse, BlobUnknown, ManifestBlobUnknown, ManifestUnknown
+from docker_registry.names import Tag
+from docker_registry.registry.registry import Registry
+from docker_registry.registry.uploads import Chunk
+from docker_registry.test.registry_case import LATEST, REPOSITORY, Direct, Parts, RegistryCase
+
+ROUNDS = 500
+
+
+class Stepped:
+    """A store whose calls wait until the test takes one of them, whichever it likes."""
+
+    def __init__(self, storage: Any, choose: random.Random) -> None:
+        self._storage = storage
+        self._choose = choose
+        self._waiting: list[tuple[Deferred[Any], Any, tuple[Any, ...], dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._storage, name)
+
+        def later(*args: Any, **kwargs: Any) -> Deferred[Any]:
+            waiting: Deferred[Any] = Deferred()
+            self._waiting.append((waiting, method, args, kwargs))
+            return waiting
+
+        return later
+
+    def run(self) -> None:
+        while self._waiting:
+            waiting, method, args, kwargs = self._waiting.pop(self._choose.randrange(len(self._waiting)))
+            method(*args, **kwargs).chainDeferred(waiting)
+
+
+class RaceTests(RegistryCase):
+    timeout = 120
+
+    def race(self, seed: int, *works: Any) -> list[Any]:
+        """What each of ``works`` came to, their steps mixed; each is given a registry and makes a coroutine."""
+        stepped = Stepped(self.storage, random.Random(seed))
+        registry = Registry(stepped, Direct(), self.clock, self.settings, self.clock.seconds)  # type: ignore[arg-type]
+        outcomes: list[Any] = [None] * len(works)
+        order = list(range(len(works)))
+        random.Random(seed).shuffle(order)
+        for number in order:
+            running = Deferred.fromCoroutine(works[number](registry))
+            running.addErrback(lambda failure: failure.value)
+            running.addCallback(lambda outcome, number=number: outcomes.__setitem__(number, outcome or "done"))
+        stepped.run()
+        self.assertNotIn(None, outcomes)
+        return outcomes
+
+    def test_delete_a_blob_while_its_manifest_is_pushed(self) -> None:
+        """Whoever comes first: a manifest that was accepted has all its blobs."""
+        content = self.image(b"layer")
+        layer = Digest.of(b"layer")
+        seen = set()
+        for seed in range(ROUNDS):
+            self.push_blob(b"layer")
+            pushed, deleted = self.race(
+                seed,
+                lambda registry: registry.manifests.put(REPOSITORY, LATEST, content, None),
+                lambda registry: registry.manifests.delete_blob(REPOSITORY, layer),
+            )
+            held = self.blob_is_there(layer)
+            if isinstance(pushed, ManifestBlobUnknown):
+                self.assertEqual((deleted, held), ("done", False), seed)
+            else:
+                self.assertIsInstance(deleted, BlobInUse, seed)
+                self.assertTrue(held, seed)
+                self.now(self.registry.manifests.delete(REPOSITORY, Digest.of(content)))
+            seen.add(type(pushed))
+        self.assertEqual(len(seen), 2)
+
+    def test_two_tags_at_once(self) -> None:
+        """Both are accepted, and the tag is one of them, whole."""
+        contents = [self.image(b"1"), self.image(b"2")]
+        for seed in range(ROUNDS // 5):
+            outcomes = self.race(
+                seed,
+                *[
+                    lambda registry, content=content: registry.manifests.put(REPOSITORY, LATEST, content, None)
+                    for content in contents
+                ],
+            )
+            self.assertFalse([each for each in outcomes if isinstance(each, Exception)])
+            self.assertIn(self.now(self.open().manifests.get(REPOSITORY, LATEST)).content, contents)
+            for content in contents:
+                self.now(self.open().manifests.get(REPOSITORY, Digest.of(content)))
+
+    def test_read_while_a_tag_moves(self) -> None:
+        """The old or the new one, never nothing."""
+        contents = [self.image(b"1"), self.image(b"2")]
+        self.push(contents[0])
+        for seed in range(ROUNDS // 5):
+            _, *read = self.race(
+                seed,
+                lambda registry, seed=seed: registry.manifests.put(REPOSITORY, LATEST, contents[seed % 2], None),
+                *[lambda registry: registry.manifests.get(REPOSITORY, LATEST)] * 5,
+            )
+            for each in read:
+                self.assertIn(each.content, contents)
+
+    def test_delete_and_push_the_same_manifest(self) -> None:
+        """Afterwards it is there with its tag, or gone with its tag."""
+        content = self.image(b"layer")
+        for seed in range(ROUNDS // 5):
+            self.push(content)
+            self.race(
+                seed,
+                lambda registry: registry.manifests.put(REPOSITORY, LATEST, content, None),
+                lambda registry: registry.manifests.delete(REPOSITORY, Digest.of(content)),
+            )
+            found = [self.is_there(reference) for reference in (LATEST, Digest.of(content))]
+            self.assertEqual(found[0], found[1], seed)
+
+    def test_the_same_blob_twice(self) -> None:
+        for seed in range(ROUNDS // 5):
+            outcomes = self.race(
+                seed,
+                *[lambda registry: registry.uploads.take(REPOSITORY, Digest.of(b"abc"), Parts(b"a", b"bc"), Chunk())]
+                * 3,
+            )
+            self.assertEqual(outcomes, ["done"] * 3)
+            self.assertTrue(self.blob_is_there(Digest.of(b"abc")))
+
+    def blob_is_there(self, digest: Digest) -> bool:
+        return self.succeeds(self.open().blobs.size(REPOSITORY, digest), BlobUnknown)
+
+    def is_there(self, reference: Tag | Digest) -> bool:
+        return self.succeeds(self.open().manifests.get(REPOSITORY, reference), ManifestUnknown)
+
+    def succeeds(self, work: Any, otherwise: type[Exception]) -> bool:
+        found: list[bool] = []
+        attempt = Deferred.fromCoroutine(work)
+        attempt.addCallbacks(lambda _: found.append(True), lambda failure: found.append(not failure.trap(otherwise)))
+        return found[0]
