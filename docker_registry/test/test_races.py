@@ -49,12 +49,16 @@ class RaceTests(RegistryCase):
         stepped = Stepped(self.storage, random.Random(seed))
         registry = Registry(stepped, Direct(), self.clock, self.settings, self.clock.seconds)  # type: ignore[arg-type]
         outcomes: list[Any] = [None] * len(works)
+
+        def record(outcome: Any, number: int) -> None:
+            outcomes[number] = outcome or "done"
+
         order = list(range(len(works)))
         random.Random(seed).shuffle(order)
         for number in order:
             running = Deferred.fromCoroutine(works[number](registry))
             running.addErrback(lambda failure: failure.value)
-            running.addCallback(lambda outcome, number=number: outcomes.__setitem__(number, outcome or "done"))
+            running.addCallback(record, number)
         stepped.run()
         self.assertNotIn(None, outcomes)
         return outcomes
