@@ -47,7 +47,7 @@ class RaceTests(RegistryCase):
     def race(self, seed: int, *works: Any) -> list[Any]:
         """What each of ``works`` came to, their steps mixed; each is given a registry and makes a coroutine."""
         stepped = Stepped(self.storage, random.Random(seed))
-        registry = Registry(stepped, Direct(), self.clock, self.settings, self.clock.seconds)  # type: ignore[arg-type]
+        registry = Registry(stepped, Direct(), self.clock, self.settings, self.clock.seconds)
         outcomes: list[Any] = [None] * len(works)
 
         def record(outcome: Any, number: int) -> None:
