@@ -18,6 +18,9 @@ from docker_registry.threads import Runner
 P = ParamSpec("P")
 R = TypeVar("R")
 
+MANY = 8
+"""Parts beyond which they are joined, and written and hashed in one call each."""
+
 WRITEBACK = 8 << 20
 """Bytes after which the disk begins to work on an upload, so that little is left to wait for at its end."""
 
@@ -135,6 +138,8 @@ class LocalWriter:
         return self._runner.slow(translating(self._write), self._key, parts, digesters)
 
     def _write(self, key: str, parts: Sequence[bytes], digesters: Sequence[Digester]) -> None:
+        if len(parts) > MANY:
+            parts = [b"".join(parts)]       # each call gives the interpreter's lock away, and waits to have it back
         self._system.write(self._fd, parts)
         for part in parts:
             for digester in digesters:
