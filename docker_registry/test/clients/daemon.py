@@ -111,10 +111,9 @@ class Registry:
 class Ours(Registry):
     """This registry, over ``root``, logging each request."""
 
-    def __init__(self, root: Path, prefix: Sequence[str] = (), **options: Any) -> None:
+    def __init__(self, root: Path, **options: Any) -> None:
         self.root = root
         self.port = free_port()
-        self._prefix = prefix
         self._options = {
             "storage": "local", "storage_path": str(root), "loglevel": "debug", "shutdown_grace": 5, **options,
         }
@@ -125,12 +124,12 @@ class Ours(Registry):
         config.write_text(json.dumps({"dev": self._options}))
         listen = f"tcp:{self.port}:interface=127.0.0.1"
         self.daemon = Process([
-            *self._prefix, sys.executable, "-m", "docker_registry.test.clients.twistd",
+            sys.executable, "-m", "docker_registry.test.clients.twistd",
             "--nodaemon", "--pidfile=",
             "docker-registry", "--config", str(config), "--flavor", "dev", "--listen", listen,
         ])
         try:
-            self.daemon.wait_for("listening on|killed by")
+            self.daemon.wait_for("listening on")
         except AssertionError:
             self.daemon.stop()
             raise

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import SkipTest
@@ -24,11 +25,14 @@ from docker_registry.test.clients.pushing import OCTETS, Repository, chunks_of, 
 from docker_registry.test.clients.tools import need
 from docker_registry.test.clients.wire import Answer, Wire, digest_of
 
-POINTS = 30
+POINTS = 60
 """Steps of one kind that are tried; of more, some in between are left out, so that the tests stay short."""
 
 ATTEMPTS = 3
 """Runs until a thread comes to a step: another may have made the calls before it."""
+
+Step = tuple[int, str, int]
+"""Thread, system call, and its number among those of its thread and name."""
 
 CUT = (http.client.HTTPException, OSError)
 """What a client sees of a server that died."""
@@ -174,7 +178,7 @@ class Case(SynchronousTestCase):
     def setUp(self) -> None:
         self.work = Path(tempfile.mkdtemp(prefix="kill-"))
         self.addCleanup(shutil.rmtree, self.work, ignore_errors=True)
-        # As few threads as there can be: steps are counted for each.
+        # As few threads as there can be: steps are counted for each one.
         self.registry = Ours(self.work / "registry", threads=2, shutdown_grace=0)
         self.addCleanup(self.registry.stop)
 
@@ -194,26 +198,20 @@ class StepTests(Case):
         super().setUp()
         self.names: set[str] = set()
 
-    def traced(self, *options: str) -> Process:
-        """strace, attached to all threads of the daemon."""
-        tracer = Process(["strace", "-f", "-p", str(self.registry.daemon.process.pid), *options])
-        tracer.wait_for("attached")
-        return tracer
+    def threads(self) -> list[int]:
+        """What does the daemon's work; not the reactor."""
+        daemon = self.registry.daemon.process.pid
+        return sorted({int(task.name) for task in Path(f"/proc/{daemon}/task").iterdir()} - {daemon})
 
-    def steps(self, calls: str) -> list[tuple[str, int]]:
-        """Each call of a push, with its number among those of its thread and name."""
-        push = self.prepared()
-        output = self.work / "calls"
-        tracer = self.traced("-e", f"trace={calls}", "-o", str(output))
-        push.run()
-        tracer.stop(signal.SIGINT)
-        found = Counter(re.findall(r"^(\d+)\s+(\w+)\(", output.read_text(), re.MULTILINE))
-        most: dict[str, int] = {}
-        for (_, call), number in found.items():
-            most[call] = max(number, most.get(call, 0))
-        steps = [(call, number) for call in sorted(most) for number in range(1, most[call] + 1)]
-        self.assertGreater(len(steps), 2)
-        return steps
+    def traced(self, threads: Sequence[int], *options: str) -> Process:
+        tracer = Process(["strace", *(f"--attach={thread}" for thread in threads), *options])
+        try:
+            for thread in threads:
+                tracer.wait_for(f"{thread} attached")
+        except AssertionError:
+            tracer.stop(signal.SIGINT)
+            raise
+        return tracer
 
     def prepared(self) -> Push:
         push = Push(self.fresh())
@@ -221,16 +219,34 @@ class StepTests(Case):
         self.names.add(push.repository.name)
         return push
 
+    def steps(self, calls: str) -> list[Step]:
+        """Every one of a push. strace counts the calls of each thread and each name apart."""
+        self.prepared().run()           # now all threads are there
+        push, threads, output = self.prepared(), self.threads(), self.work / "calls"
+        tracer = self.traced(threads, "-e", f"trace={calls}", "-o", str(output))
+        push.run()
+        tracer.stop(signal.SIGINT)
+        found = Counter(re.findall(r"^(\d+)\s+(\w+)\(", output.read_text(), re.MULTILINE))
+        steps = [
+            (threads.index(int(thread)), call, number)
+            for (thread, call), last in sorted(found.items())
+            for number in range(1, last + 1)
+        ]
+        self.assertGreater(len(steps), 5)
+        return steps
+
     def kill(self, calls: str) -> None:
         steps = self.steps(calls)
-        stride = -(-len(steps) // POINTS)
-        tried = steps[::stride]
-        killed = sum(any(self.killed_at(*step) for _ in range(ATTEMPTS)) for step in tried)
+        tried = steps[:: -(-len(steps) // POINTS)]
+        killed = sum(any(self.killed_at(step) for _ in range(ATTEMPTS)) for step in tried)
         self.assertGreater(killed, len(tried) // 2)
 
-    def killed_at(self, call: str, number: int) -> bool:
-        push = self.prepared()
-        tracer = self.traced("-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={number}", "-o", os.devnull)
+    def killed_at(self, step: Step) -> bool:
+        """Whether the push came to this step, and the daemon died there; what it left is good in any case."""
+        push, (thread, call, number) = self.prepared(), step
+        threads = self.threads()[thread : thread + 1] or self.threads()[:1]
+        inject = f"inject={call}:signal=KILL:when={number}"
+        tracer = self.traced(threads, "-e", f"trace={call}", "-e", inject, "-o", os.devnull)
         try:
             push.run()
         except CUT:
@@ -241,14 +257,14 @@ class StepTests(Case):
         tracer.stop(signal.SIGINT)
         self.registry.stop(signal.SIGKILL)
         self.registry.start()
+        push.repository.wire.close()
         try:
-            push.repository.wire.close()
             push.check()
             self.assertEqual([], list((self.registry.root / ".tmp").iterdir()))                 # B7
             catalogue = push.repository.wire("GET", "/v2/_catalog").expect(200)
             self.assertEqual(set(catalogue.json["repositories"]), self.names)
         except (*CUT, AssertionError) as error:
-            raise self.failureException(f"after a kill at {call} {number} with {push.told}: {error}") from error
+            raise self.failureException(f"after a kill at {step} with {push.told}: {error}") from error
         return died
 
     def test_rename(self) -> None:
