@@ -301,10 +301,21 @@ class Uploads:
                 await writer.write(parts, [session.hasher])
             if chunk.length is not None and writer.offset - start != chunk.length:
                 raise SizeInvalid(f"{writer.offset - start} bytes instead of the {chunk.length} announced")
+        except (SizeInvalid, StorageFull):
+            await self._cut_back(session, writer, start)
+            raise
         except BaseException:
             await writer.close()
             raise
         return writer
+
+    async def _cut_back(self, session: _Session, writer: IWriter, offset: int) -> None:
+        """Give back the room of what is not kept: on a full disk others need it."""
+        if offset:
+            await writer.close()
+            await (await self._storage.resume(session.data, offset)).close()
+        else:
+            await writer.abandon()
 
     async def _next(self, session: _Session, writer: IWriter, source: Source) -> Sequence[bytes]:
         try:

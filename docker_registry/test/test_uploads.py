@@ -294,6 +294,9 @@ class FullDiskTests(RegistryCase):
             self.fails(self.registry.uploads.append(REPOSITORY, upload, Parts(b"def"), Chunk()), StorageFull)
             self._unpatch()
             self.assertEqual(self.now(self.registry.uploads.offset(REPOSITORY, upload)), 3)
+            if method == "write":
+                data = self.successResultOf(self.storage.stat(layout.upload_data(REPOSITORY, upload)))
+                self.assertEqual(data.size, 3)      # the room of the rest is given back
             digest = Digest.of(b"abcdef")
             self.now(self.registry.uploads.finish(REPOSITORY, upload, digest, Parts(b"def"), Chunk()))
             self.assertEqual(self.now(self.registry.blobs.size(REPOSITORY, digest)), 6)

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 
 from docker_registry.digest import Digest
+from docker_registry.errors import StorageFull
 from docker_registry.names import Repository, UploadId, parse_reference
 from docker_registry.registry.registry import Registry
 from docker_registry.threads import Runner
@@ -67,6 +68,8 @@ class V2:
             return
         if problem is problems.INTERNAL:
             self.log.failure("{method} {path} failed", failure, method=request.method, path=request.path)
+        elif problem is problems.PROBLEMS[StorageFull]:
+            self.log.warn("{method} {path}: {error}", method=request.method, path=request.path, error=error)
         listed = problems.entries(problem, error)
         headers = [answers.JSON, NO_STORE, *problems.extra_headers(problem, error)]
         answers.send(request, problem.status, headers, problems.body(listed))
