@@ -17,7 +17,6 @@ from types import FrameType
 from bench import registries, wrk
 from bench.client import Client
 from bench.failures import LoadFailed
-from bench.pulse import Pulse
 from bench.registries import Other, Ours, Registry
 from bench.rounds import Contestants, Result, compare
 from bench.rows import FULL, QUICK, Group, Sizes, groups
@@ -86,7 +85,6 @@ def _measure(sizes: Sizes, only: re.Pattern[str], compared: bool) -> list[Result
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         making = stack.enter_context(Client())
-        pulse = stack.enter_context(Pulse())
         files = home / "files"
         files.mkdir()
         for number, group in enumerate(groups(sizes, making, files)):
@@ -96,7 +94,7 @@ def _measure(sizes: Sizes, only: re.Pattern[str], compared: bool) -> list[Result
             with _running(home / str(number), group, compared, any(row.unsynced for row in rows)) as contestants:
                 for row in rows:
                     _say(row.what)
-                    results += compare(row, contestants, sizes.rounds, pulse)
+                    results += compare(row, contestants, sizes.rounds)
     return results
 
 

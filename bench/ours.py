@@ -1,8 +1,8 @@
 """Ours, as it is measured: twistd with a heartbeat beside the registry.
 
 ``python -m bench.ours FD ARGUMENT...`` runs ``twistd ARGUMENT...`` in this process. For each byte that arrives on the
-socket FD it answers one line: the seconds of the largest gap between two heartbeats since the last time, and since the
-last heartbeat.
+socket FD it answers one line, about the heartbeats since the last one: the seconds of the largest gap between two, and
+of the largest without what the kernel let this thread wait for a processor.
 """
 
 from __future__ import annotations
@@ -23,33 +23,41 @@ INTERVAL = 0.01
 
 
 class Heartbeat:
-    """How long the reactor let a call wait that was due every `INTERVAL`."""
+    """How long the reactor let a call wait that was due every `INTERVAL`. Lives in the reactor's thread."""
 
     def __init__(self) -> None:
-        self._last = monotonic()
-        self._largest = 0.0
+        self._statistics = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+        self._last, self._waited = monotonic(), self._waited_so_far()
+        self._largest = self._largest_own = 0.0
 
     def beat(self) -> None:
-        now = monotonic()
-        self._largest = max(self._largest, now - self._last)
-        self._last = now
+        now, waited = monotonic(), self._waited_so_far()
+        gap = now - self._last
+        self._largest = max(self._largest, gap)
+        self._largest_own = max(self._largest_own, gap - (waited - self._waited))
+        self._last, self._waited = now, waited
 
-    def take_largest(self) -> float:
-        """Seconds; the next answer knows nothing of this time."""
+    def take_largest(self) -> tuple[float, float]:
+        """Seconds, with and without the time spent waiting for a processor; the next answer begins here."""
         self.beat()
-        largest, self._largest = self._largest, 0.0
+        largest = self._largest, self._largest_own
+        self._largest = self._largest_own = 0.0
         return largest
+
+    def _waited_so_far(self) -> float:
+        """Seconds in which this thread could have run, and another had the processor (proc(5), ``schedstat``)."""
+        return int(os.pread(self._statistics, 100, 0).split()[1]) / 1e9
 
 
 class Answering(Protocol):
     transport: ITransport
 
-    def __init__(self, largest: Callable[[], float]) -> None:
+    def __init__(self, largest: Callable[[], tuple[float, float]]) -> None:
         self._largest = largest
 
     def dataReceived(self, data: bytes) -> None:
         for _ in data:
-            self.transport.write(b"%.6f\n" % self._largest())
+            self.transport.write(b"%.6f %.6f\n" % self._largest())
 
 
 def main(fd: int, arguments: list[str]) -> None:

@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.failures import LoadFailed
+from bench.machine import cpu_of
 from bench.wire import LOOPBACK, Connection
 
 START = 30.0
@@ -23,7 +25,17 @@ STOP = 30.0
 OTHER = "docker-registry"
 """The other registry's program, of Debian's package of the same name."""
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Between two heartbeats of a reactor, in seconds.
+
+    :ivar whole: the largest.
+    :ivar own: the largest without what the kernel let the reactor's thread wait for a processor.
+    """
+
+    whole: float
+    own: float
 
 
 class Registry(ABC):
@@ -83,9 +95,8 @@ class Registry(ABC):
         return self._process.pid
 
     def cpu(self) -> float:
-        """Seconds of processor time so far, user and system, of all its threads (proc(5), ``stat``)."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        """Seconds of processor time so far, of all its threads."""
+        return cpu_of(self.pid)
 
     def peak(self) -> int:
         """Largest resident memory in bytes since `reset_peak` (proc(5), ``VmHWM``)."""
@@ -98,8 +109,8 @@ class Registry(ABC):
         """Let the peak be what is resident now (proc(5), ``clear_refs``)."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
-    def take_gap(self) -> float | None:
-        """Seconds of the reactor's largest gap since the last time; ``None`` where there is no reactor to ask."""
+    def take_gap(self) -> Gap | None:
+        """The largest since the last time; ``None`` where there is no reactor to ask."""
         return None
 
     @abstractmethod
@@ -155,7 +166,7 @@ class Ours(Registry):
             self._asking.close()
             self._asking = None
 
-    def take_gap(self) -> float | None:
+    def take_gap(self) -> Gap | None:
         if self._asking is None:
             return None
         self._asking.sendall(b"?")
@@ -165,7 +176,8 @@ class Ours(Registry):
             if not part:
                 raise LoadFailed(f"{self.name} has ended: {self._last_words()}")
             answer += part
-        return float(answer)
+        whole, own = map(float, answer.split())
+        return Gap(whole, own)
 
 
 class Other(Registry):

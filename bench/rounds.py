@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from bench.failures import LoadFailed
-from bench.pulse import Pulse
-from bench.registries import Registry
+from bench.machine import Moment
+from bench.registries import Gap, Registry
 
 MIB = 1 << 20
 
@@ -74,15 +74,15 @@ class Sample:
     :ivar value: in the row's unit.
     :ivar cpu: seconds of processor time for each operation.
     :ivar peak: largest resident memory in bytes.
-    :ivar gap: seconds of the largest gap of the reactor's heartbeat.
-    :ivar pulse: the same of a thread that has nothing else to do.
+    :ivar gap: the largest of the reactor's heartbeat, where there is one.
+    :ivar others: processors that were busy with other work.
     """
 
     value: float
     cpu: float
     peak: int
-    gap: float | None
-    pulse: float
+    gap: Gap | None
+    others: float
 
 
 @dataclass(slots=True)
@@ -132,7 +132,7 @@ class Contestants:
         return [each for each in (self.ours, self.other, self.unsynced) if each is not None]
 
 
-def compare(row: Row, contestants: Contestants, rounds: int, pulse: Pulse) -> list[Result]:
+def compare(row: Row, contestants: Contestants, rounds: int) -> list[Result]:
     """Measure ``row`` on all contestants in turn, ``rounds`` times."""
     result = Result(row.what, row.unit, row.target)
     results = [result]
@@ -142,7 +142,7 @@ def compare(row: Row, contestants: Contestants, rounds: int, pulse: Pulse) -> li
         results.append(Result(f"{row.what}, `sync: false`", row.unit, row.target))
     try:
         for _ in range(rounds):
-            samples = {registry.name: _sample(row, registry, pulse) for registry in turns}
+            samples = {registry.name: _sample(row, registry) for registry in turns}
             _keep(samples, contestants, results)
     except (LoadFailed, OSError) as error:
         for each in results:
@@ -158,21 +158,21 @@ def _keep(samples: Mapping[str, Sample], contestants: Contestants, results: Sequ
             result.theirs.append(samples[contestants.other.name])
 
 
-def _sample(row: Row, registry: Registry, pulse: Pulse) -> Sample:
+def _sample(row: Row, registry: Registry) -> Sample:
     """:raises LoadFailed: the load did; the text names the registry."""
     try:
         if row.fresh:
             registry.restart()
         os.sync()                       # what was written before is not this load's to wait for
         registry.reset_peak()
-        before, cpu = registry.peak(), registry.cpu()
+        before = registry.peak()
         registry.take_gap()
-        pulse.take_gap()
+        cpu, began = registry.cpu(), Moment.now()
         outcome = row.load(registry)
-        gap, slept = registry.take_gap(), pulse.take_gap()
         cpu = registry.cpu() - cpu
-        peak = registry.peak()
+        others = began.others_until(Moment.now(), cpu)
+        gap, peak = registry.take_gap(), registry.peak()
     except LoadFailed as error:
         raise LoadFailed(f"{registry.name}: {error}") from error
     value = (peak - before) / MIB if row.unit is Unit.ADDED else outcome.value
-    return Sample(value, cpu / outcome.operations, peak, gap, slept)
+    return Sample(value, cpu / outcome.operations, peak, gap, others)

@@ -13,8 +13,8 @@ AIM = 0.05
 NOTES = """\
 Figures are medians over the rounds; a ratio is the median of the rounds' ratios, and above 1 ours is better. Processor
 time is the server's, for each request, push of 10 kB, reader, or GiB. Peak memory is the largest resident set of the
-process over all rounds. The gap is the largest between two heartbeats that are due every 10 ms, in ms: of our reactor,
-and in brackets of a thread that only sleeps, in the same time."""
+process over all rounds. The gap is the largest between two heartbeats of our reactor that are due every 10 ms, without
+what the kernel let it wait for a processor (in brackets: with that)."""
 
 
 def render(results: Sequence[Result], other: str | None) -> str:
@@ -76,7 +76,7 @@ def _cpu(samples: Sequence[Sample]) -> str:
     seconds = statistics.median(sample.cpu for sample in samples)
     if seconds >= 0.1:
         return f"{number(seconds)} s"
-    return f"{number(seconds * 1e3)} ms" if seconds >= 0.001 else f"{number(seconds * 1e6)} µs"
+    return f"{number(seconds * 1e3)} ms" if seconds >= 0.0005 else f"{number(seconds * 1e6)} µs"
 
 
 def _peak(samples: Sequence[Sample]) -> str:
@@ -84,13 +84,10 @@ def _peak(samples: Sequence[Sample]) -> str:
 
 
 def _gap(samples: Sequence[Sample]) -> str:
-    gap = _largest_gap(samples)
-    pulse = max(sample.pulse for sample in samples)
-    return "" if gap is None else f"{gap * 1e3:.0f} ({pulse * 1e3:.0f})"
-
-
-def _largest_gap(samples: Sequence[Sample]) -> float | None:
-    return max((sample.gap for sample in samples if sample.gap is not None), default=None)
+    gaps = [sample.gap for sample in samples if sample.gap is not None]
+    if not gaps:
+        return ""
+    return f"{max(gap.own for gap in gaps) * 1e3:.0f} ({max(gap.whole for gap in gaps) * 1e3:.0f})"
 
 
 def _summary(results: Sequence[Result]) -> Iterator[str]:
@@ -98,8 +95,12 @@ def _summary(results: Sequence[Result]) -> Iterator[str]:
     missed = [result.what for result in measured if result.is_reached is False]
     judged = sum(result.is_reached is not None for result in measured)
     yield f"Reached: {judged - len(missed)} of {judged}." + (f" Not: {'; '.join(missed)}." if missed else "")
-    slow = [result.what for result in measured if (_largest_gap(result.ours) or 0) > AIM]
+    slow = [result.what for result in measured if any(each.gap and each.gap.own > AIM for each in result.ours)]
     yield f"Heartbeat gaps above {AIM * 1e3:.0f} ms: {'; '.join(slow) if slow else 'none'}."
+    others = [sample.others for result in measured for sample in (*result.ours, *result.theirs)]
+    if others:
+        middle, most = number(statistics.median(others)), number(max(others))
+        yield f"Other work kept {middle} processors busy (median of all loads), {most} at most."
     failed = [result.what for result in results if result.failure]
     if failed:
         yield f"Failed: {'; '.join(failed)}."
