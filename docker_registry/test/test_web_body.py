@@ -37,8 +37,7 @@ class Case(SynchronousTestCase):
         return Deferred.fromCoroutine(body.read())
 
     def piece(self, body: Body) -> bytes:
-        parts: list[bytes] = self.successResultOf(self.read(body))
-        return b"".join(parts)
+        return b"".join(self.successResultOf(self.read(body)))
 
 
 class BodyTests(Case):
@@ -49,8 +48,7 @@ class BodyTests(Case):
         for _ in range(4):
             self.assertNoResult(reading)
             body.feed([b"x" * READ], False)
-        parts: list[bytes] = self.successResultOf(reading)
-        self.assertEqual(sum(map(len, parts)), PIECE)
+        self.assertEqual(sum(map(len, self.successResultOf(reading))), PIECE)
         body.feed([b"rest"], False)
         reading = self.read(body)
         self.assertNoResult(reading)
