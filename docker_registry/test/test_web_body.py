@@ -37,7 +37,8 @@ class Case(SynchronousTestCase):
         return Deferred.fromCoroutine(body.read())
 
     def piece(self, body: Body) -> bytes:
-        return b"".join(self.successResultOf(self.read(body)))
+        parts: list[bytes] = self.successResultOf(self.read(body))
+        return b"".join(parts)
 
 
 class BodyTests(Case):
@@ -48,7 +49,8 @@ class BodyTests(Case):
         for _ in range(4):
             self.assertNoResult(reading)
             body.feed([b"x" * READ], False)
-        self.assertEqual(sum(map(len, self.successResultOf(reading))), PIECE)
+        parts: list[bytes] = self.successResultOf(reading)
+        self.assertEqual(sum(map(len, parts)), PIECE)
         body.feed([b"rest"], False)
         reading = self.read(body)
         self.assertNoResult(reading)

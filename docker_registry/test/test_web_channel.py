@@ -1,14 +1,14 @@
-"""One connection: order, refusals, time, and clients that go away (E1-E6, T20-T22, H1)."""
+"""One connection: order, refusals, and clients that go away (E3, E5, E6, T20, T21)."""
 
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.python.failure import Failure
+from twisted.internet.error import ConnectionDone
 
+from docker_registry.deferreds import Shield
 from docker_registry.test.web_case import SiteCase, chunked, get, put
-from docker_registry.web.errors import BodyTooSlow, ClientGone, Refusal
-from docker_registry.web.limits import Limits
+from docker_registry.web.channel import READ_AHEAD
+from docker_registry.web.errors import ClientGone, Refusal
 from docker_registry.web.request import Request
 
 
@@ -83,10 +83,45 @@ class OrderTests(SiteCase):
         self.assertEqual(self.statuses(self.sent()), [200])
         self.assertTrue(self.wire.disconnecting)
 
-    def test_half_close_in_a_body(self) -> None:
-        self.send(put(b"abc")[:-1])
+    def test_half_close_after_several(self) -> None:
+        self.send(get("/slow") + put(b"abc") + get("/b"))
         self.half_close()
-        self.assertTrue(self.wire.ended)
+        self.held[0].callback(None)
+        self.assertEqual(self.statuses(self.sent()), [200, 200, 200])
+        self.assertTrue(self.wire.disconnecting)
+
+    def test_half_close_of_something_unfinished(self) -> None:
+        for data in (b"", get("/a")[:-1], put(b"abc")[:-1], chunked(b"abc")[:-2], get("/a") + get("/b")[:5]):
+            self.setUp()
+            self.send(data)
+            self.half_close()
+            self.assertTrue(self.wire.ended, data)
+
+    def test_who_does_not_read_is_not_answered(self) -> None:
+        """Neither are requests taken up, nor does what he sends grow without bounds."""
+        self.send(get("/a"))
+        self.channel.out.pauseProducing()
+        self.send(put(bytes(1 << 20))[:1000])
+        self.assertFalse(self.wire.held_back)
+        self.send(bytes(READ_AHEAD))
+        self.assertTrue(self.wire.held_back)
+        self.assertEqual([request.path for request in self.requests], ["/a"])
+        self.channel.out.resumeProducing()
+        self.assertFalse(self.wire.held_back)
+        self.assertEqual(self.requests[1].body.received, READ_AHEAD + 1000 - put(b"").index(b"\r\n\r\n") - 4 - 6)
+
+    def test_trailers_are_no_headers(self) -> None:
+        """What comes after a body cannot change what its head said."""
+        self.send(chunked(b"abc")[:-2] + b"Host: evil\r\nContent-Range: 0-1\r\nX: y\r\n\r\n")
+        self.assertEqual(self.statuses(self.sent()), [200])
+        self.assertEqual(self.requests[0].headers, {b"host": [b"registry"], b"transfer-encoding": [b"chunked"]})
+
+    def test_repeated_headers(self) -> None:
+        self.send(get("/a", "Accept: a", "accept: b, c", "X:  y  "))
+        request = self.requests[0]
+        self.assertEqual(request.values(b"accept"), [b"a", b"b, c"])
+        self.assertEqual((request.header(b"accept"), request.header(b"x")), (b"a, b, c", b"y"))
+        self.assertEqual((request.header(b"none"), request.values(b"none")), (None, []))
 
     def test_fault(self) -> None:
         async def broken(request: Request) -> None:
@@ -161,6 +196,22 @@ class RefusalTests(SiteCase):
         self.assertTrue(self.wire.ended)
 
 
+    def test_with_the_body_there_the_connection_goes_on(self) -> None:
+        for data in (put(b"abc"), chunked(b"abc", b"def"), get("/a")):
+            self.send(data)
+            answer = self.sent()
+            self.assertEqual(self.statuses(answer), [401])
+            self.assertNotIn(b"Connection: close", answer)
+        self.assertFalse(self.wire.ended)
+
+    def test_nothing_stays_in_memory(self) -> None:
+        for data in (put(bytes(3 << 20)), chunked(*[bytes(1 << 20)] * 3)):
+            self.setUp()
+            self.send(data[: 1 << 20])
+            self.send(data[1 << 20 :])
+            self.assertEqual((self.site.budget.held, self.site.budget.bodies), (0, 0))
+
+
 class ExpectTests(SiteCase):
     async def handler(self, request: Request) -> None:
         await self.echo(request)
@@ -182,108 +233,19 @@ class ExpectTests(SiteCase):
         self.assertEqual(self.statuses(self.sent()), [413])
 
     def test_too_large_in_chunks(self) -> None:
-        self.send(chunked(*[b"x" * (1 << 20)] * 11)[: 11 << 20])
-        self.assertEqual(self.statuses(self.sent()), [413])
+        for data in (chunked(*[b"x" * (1 << 20)] * 11), chunked(*[b"x" * (1 << 20)] * 11) + get("/smuggled")):
+            self.setUp()
+            self.send(data[: len(data) - 100])
+            self.send(data[len(data) - 100 :])
+            self.assertEqual(self.statuses(self.sent()), [413])
+            self.assertEqual((self.site.budget.held, self.site.budget.bodies), (0, 0))
+            self.assertEqual(len(self.requests), 1)
 
-
-class TimeTests(SiteCase):
-    """E4."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.errors: list[type[BaseException]] = []
-
-    async def handler(self, request: Request) -> None:
-        try:
-            await self.echo(request)
-        except BaseException as error:
-            self.errors.append(type(error))
-            raise
-
-    def drip(self, data: bytes, seconds: float) -> None:
-        for at in range(len(data)):
-            if self.wire.ended or self.wire.value():
-                return
-            self.send(data[at : at + 1])
-            for _ in range(int(seconds)):
-                self.clock.advance(1)
-
-    def test_head_byte_by_byte(self) -> None:
-        """The clock runs from the first byte, not from each."""
-        self.drip(get("/a"), 5)
-        self.assertEqual(self.statuses(self.sent()), [408])
-        self.assertEqual(self.requests, [])
-
-    def test_each_head_has_its_own_time(self) -> None:
-        for _ in range(3):
-            self.send(get("/a")[:10])
-            self.clock.pump([1] * 15)
-            self.send(get("/a")[10:])
-            self.assertEqual(self.statuses(self.sent()), [200])
-
-    def test_idle(self) -> None:
-        self.send(get("/a"))
-        self.clock.pump([1] * 74)
-        self.assertFalse(self.wire.ended)
-        self.clock.pump([1] * 3)
-        self.assertTrue(self.wire.ended)
-
-    def test_nothing_of_a_body(self) -> None:
-        self.send(put(b"abc")[:-2])
-        self.clock.pump([1] * 62)
-        self.assertEqual(self.statuses(self.sent()), [408])
-        self.assertEqual(len(self.errors), 1)
-        self.assertTrue(issubclass(self.errors[0], (CancelledError, BodyTooSlow)))
-        self.assertEqual(self.flushLoggedErrors(), [])
-
-    def test_next_to_nothing_of_a_body(self) -> None:
-        self.drip(put(b"x" * 1000), 1)
-        self.assertEqual(self.statuses(self.sent()), [408])
-
-    def test_slow_but_honest(self) -> None:
-        data = put(b"x" * 400_000)
-        for at in range(0, len(data), 2000):
-            self.send(data[at : at + 2000])
-            self.clock.advance(1)
+    def test_not_in_http_1_0(self) -> None:
+        self.send(b"PUT /a HTTP/1.0\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+        self.assertEqual(self.sent(), b"")
+        self.send(b"abc")
         self.assertEqual(self.statuses(self.sent()), [200])
-
-    def test_while_we_hold_it_back(self) -> None:
-        """No clock runs against a client that is not let."""
-        waiting: Deferred[None] = Deferred()
-
-        async def busy(request: Request) -> None:
-            await waiting
-            await self.echo(request)
-
-        self.handler = busy  # type: ignore[method-assign]
-        data = put(b"x" * (3 << 20))
-        self.send(data[: 2 << 20])
-        self.assertTrue(self.wire.held_back)
-        self.clock.pump([1] * 600)
-        self.assertFalse(self.wire.ended)
-        waiting.callback(None)
-        self.assertFalse(self.wire.held_back)
-        self.send(data[2 << 20 :])
-        self.assertEqual(self.statuses(self.sent()), [200])
-
-    def test_a_reader_that_stops(self) -> None:
-        self.send(get("/a"))
-        self.channel.out.pauseProducing()
-        self.send(get("/b"))
-        self.assertEqual([request.path for request in self.requests], ["/a"])
-        self.clock.pump([1] * 122)
-        self.assertTrue(self.wire.ended)
-
-    def test_a_reader_that_goes_on(self) -> None:
-        self.channel.out.pauseProducing()
-        self.send(get("/b"))
-        self.channel.out.resumeProducing()
-        self.assertEqual(self.statuses(self.sent()), [200])
-
-    def test_no_clock_runs_without_connections(self) -> None:
-        self.lose()
-        self.clock.pump([1] * 3)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class GoneTests(SiteCase):
@@ -322,86 +284,38 @@ class GoneTests(SiteCase):
         self.lose()
         self.failureResultOf(Deferred.fromCoroutine(body.read()), ClientGone)
 
+    def test_who_is_reading_is_told_why(self) -> None:
+        self.send(put(b"abc")[:-1])
+        self.lose()
+        self.assertEqual([type(error) for error in self.errors], [ClientGone])
+
+    def test_who_waits_for_something_else_is_cancelled(self) -> None:
+        self.send(get("/wait"))
+        self.lose()
+        self.assertEqual([type(error) for error in self.errors], [CancelledError])
+
+    def test_shielded_work_ends_by_itself(self) -> None:
+        """It reads what had come, and then that no more will (E6)."""
+        shield = Shield()
+        came: list[bytes] = []
+
+        async def work(request: Request) -> None:
+            while parts := await request.body.read():
+                came.extend(parts)
+
+        async def shielded(request: Request) -> None:
+            await shield(work(request))
+
+        self.handler = shielded  # type: ignore[method-assign]
+        self.send(put(b"abc")[:-1])
+        self.lose()
+        self.successResultOf(shield.idle())
+        self.assertEqual(came, [b"ab"])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_an_answer_after_that_goes_nowhere(self) -> None:
         self.send(get("/wait"))
         self.lose()
         self.requests[0].answer(200)
         self.assertEqual(self.sent(), b"")
         self.assertEqual(self.flushLoggedErrors(), [])
-
-
-class SiteTests(SiteCase):
-    limits = Limits(connections=3)
-
-    async def handler(self, request: Request) -> None:
-        if request.path == "/wait":
-            self.waiting: Deferred[None] = Deferred()
-            await self.waiting
-        request.answer(204)
-
-    def test_too_many_connections(self) -> None:
-        others = [self.connect() for _ in range(3)]
-        self.assertEqual(self.statuses(others[2][1].value()), [503])
-        self.clock.pump([1] * 5)
-        self.assertTrue(others[2][1].disconnecting)
-        self.assertFalse(others[1][1].ended)
-        others[2][0].dataReceived(get("/a"))
-        self.assertEqual(self.requests, [])
-
-    def test_drain(self) -> None:
-        """Idle connections close at once, the others with their answer (H1)."""
-        _, idle_wire = self.connect()
-        self.send(get("/wait") + get("/late"))
-        drained = self.site.drain()
-        self.assertTrue(idle_wire.ended)
-        self.assertNoResult(drained)
-        self.waiting.callback(None)
-        self.assertIn(b"Connection: close\r\n", self.sent())
-        self.assertTrue(self.wire.ended)
-        self.successResultOf(drained)
-        self.assertEqual([request.path for request in self.requests], ["/wait"])
-
-    def test_drain_of_nothing(self) -> None:
-        self.successResultOf(self.site.drain())
-
-    def test_cut(self) -> None:
-        self.send(get("/wait"))
-        self.site.abort_all()
-        self.assertTrue(self.wire.aborted)
-
-    def test_no_content(self) -> None:
-        self.send(get("/a"))
-        answer = self.sent()
-        self.assertNotIn(b"Content-Length", answer)
-        self.assertTrue(answer.endswith(b"\r\n\r\n"))
-
-
-class BudgetTests(SiteCase):
-    """Pieces shrink when there are many bodies, so that all together stay in bounds (E1)."""
-
-    limits = Limits(per_address=0)
-
-    async def handler(self, request: Request) -> None:
-        await Deferred()
-
-    def test_many_bodies(self) -> None:
-        held = 0
-        data = put(b"x" * (4 << 20))
-        for _ in range(50):
-            channel, wire = self.connect()
-            for at in range(0, len(data), 256 << 10):
-                if wire.producerState == "producing":
-                    channel.dataReceived(data[at : at + (256 << 10)])
-            held += self.requests[-1].body.received
-        self.assertEqual(self.site.budget.bodies, 50)
-        self.assertLess(held, 48 << 20)
-
-    def test_alone_again(self) -> None:
-        whole = self.site.budget.piece
-        others = [self.connect()[0] for _ in range(100)]
-        for channel in others:
-            channel.dataReceived(put(b"x" * 1000)[:-1])
-        self.assertLess(self.site.budget.piece, whole)
-        for channel in others:
-            channel.connectionLost(Failure(ConnectionLost()))
-        self.assertEqual((self.site.budget.bodies, self.site.budget.piece), (0, whole))

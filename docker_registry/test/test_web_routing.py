@@ -19,39 +19,39 @@ class Demo:
     app = _app
 
     @_app.route("/v2/", methods=["GET"])
-    async def base(self, request: object) -> tuple[object, ...]:
+    async def base(self, request: object) -> Any:
         return "base", request
 
     @_app.route("/v2/_catalog", methods=["GET"])
-    async def catalogue(self, request: object) -> tuple[object, ...]:
+    async def catalogue(self, request: object) -> Any:
         return "catalogue", request
 
     @_app.route("/v2/<name:name>/blobs/<digest>", methods=["GET"])
-    async def blob(self, request: object, name: str, digest: str) -> tuple[object, ...]:
+    async def blob(self, request: object, name: str, digest: str) -> Any:
         return "blob", request, name, digest
 
     @_app.route("/v2/<name:name>/blobs/<digest>", methods=["DELETE"])
-    async def delete_blob(self, request: object, name: str, digest: str) -> tuple[object, ...]:
+    async def delete_blob(self, request: object, name: str, digest: str) -> Any:
         return "delete_blob", request, name, digest
 
     @_app.route("/v2/<name:name>/blobs/uploads/", methods=["POST"])
-    async def uploads(self, request: object, name: str) -> tuple[object, ...]:
+    async def uploads(self, request: object, name: str) -> Any:
         return "uploads", request, name
 
     @_app.route("/v2/<name:name>/blobs/uploads/<upload>", methods=["GET", "PATCH", "PUT"])
-    async def upload(self, request: object, name: str, upload: str) -> tuple[object, ...]:
+    async def upload(self, request: object, name: str, upload: str) -> Any:
         return "upload", request, name, upload
 
     @_app.route("/v2/<name:name>/manifests/<reference>", methods=["GET", "PUT"])
-    async def manifest(self, request: object, name: str, reference: str) -> tuple[object, ...]:
+    async def manifest(self, request: object, name: str, reference: str) -> Any:
         return "manifest", request, name, reference
 
     @_app.route("/v2/<name:name>/tags/list", methods=["GET"])
-    async def tags(self, request: object, name: str) -> tuple[object, ...]:
+    async def tags(self, request: object, name: str) -> Any:
         return "tags", request, name
 
     @_app.route("/v2/<name:name>/referrers/<digest>", methods=["GET"])
-    async def referrers(self, request: object, name: str, digest: str) -> tuple[object, ...]:
+    async def referrers(self, request: object, name: str, digest: str) -> Any:
         return "referrers", request, name, digest
 
 

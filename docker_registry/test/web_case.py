@@ -9,11 +9,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import Interface, alsoProvides
 
 from docker_registry.web.channel import Channel
 from docker_registry.web.limits import Limits
@@ -24,9 +25,7 @@ from docker_registry.web.site import Site
 class Wire(StringTransport):
     """A transport that remembers how it was ended."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.aborted = False
+    aborted = False
 
     def abortConnection(self) -> None:
         self.aborted = True
@@ -48,6 +47,7 @@ def refusal(status: int, reason: str, target: bytes) -> tuple[Sequence[tuple[byt
 
 class SiteCase(SynchronousTestCase):
     limits = Limits()
+    wires: type[Wire] = Wire
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -63,10 +63,17 @@ class SiteCase(SynchronousTestCase):
         )
         self.channel, self.wire = self.connect()
 
-    def connect(self) -> tuple[Channel, Wire]:
-        channel = self.site.buildProtocol(None)
+    def connect(self, *also: type[Interface], peer: IAddress | None = None) -> tuple[Channel, Wire]:
+        """:param also: what the transport provides.
+        :param peer: the client's address.
+        """
+        return self.connect_to(self.site, *also, peer=peer)
+
+    def connect_to(self, site: Site, *also: type[Interface], peer: IAddress | None = None) -> tuple[Channel, Wire]:
+        channel = site.buildProtocol(None)
         assert isinstance(channel, Channel)
-        wire = Wire()
+        wire = self.wires(peerAddress=peer)
+        alsoProvides(wire, *also)
         channel.makeConnection(wire)
         return channel, wire
 

@@ -322,7 +322,7 @@ class Channel(Protocol):
         self.site.ended(request)
         if request.body is not _NO_BODY:
             request.body.close()
-        if not request.keep_alive:
+        if not request.keep_alive or self.site.draining:
             self._end(request.body.complete)
         else:
             self._enter(State.IDLE)
@@ -374,7 +374,8 @@ class Channel(Protocol):
 
     def abort(self) -> None:
         """Cut, whatever is on its way."""
-        self.transport.abortConnection()
+        if not self._lost:
+            self.transport.abortConnection()
 
     def close_if_idle(self) -> None:
         """The site is closing."""

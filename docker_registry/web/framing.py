@@ -48,10 +48,10 @@ def judge(version: str, headers: Fields) -> None:
     elif len(hosts) > 1 or not _is_host(hosts[0]):
         raise Refusal(400, "a request has one Host, a name with or without a port")
     codings = headers.get(b"transfer-encoding")
-    if codings is not None and (version == "1.0" or len(codings) > 1 or codings[0].strip().lower() != b"chunked"):
+    if codings is not None and (version == "1.0" or len(codings) > 1 or codings[0].lower() != b"chunked"):
         raise Refusal(400, "the only transfer coding is chunked, in HTTP/1.1")
     expectations = headers.get(b"expect")
-    if expectations is not None and (len(expectations) > 1 or expectations[0].strip().lower() != b"100-continue"):
+    if expectations is not None and (len(expectations) > 1 or expectations[0].lower() != b"100-continue"):
         raise Refusal(417, "the only expectation is 100-continue")
 
 

@@ -78,7 +78,7 @@ class Parser:
     # From llhttp
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.setdefault(name.lower(), []).append(value)
+        self._headers.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
         self._fields += 1
 
     def on_headers_complete(self) -> None:

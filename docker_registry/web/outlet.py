@@ -63,7 +63,13 @@ class Outlet:
 
         What a plain socket takes is sent at once: asking the reactor to say when costs more than a small answer.
         """
-        if self.is_plain and not self.is_buffered:
+        if not self.is_plain:
+            if self._has_ended():
+                self.transport.abortConnection()
+            else:
+                self.transport.write(data)
+            return
+        if not self.is_buffered:
             sent = self.transport.writeSomeData(data)
             if not isinstance(sent, int):
                 self.transport.abortConnection()    # lost; said in the next turn of the reactor
@@ -73,8 +79,12 @@ class Outlet:
             data = data[sent:]
             self.is_buffered = True
         self.transport.write(data)
-        if self.is_buffered:
-            self.transport.producerPaused = True    # so that `resumeProducing` is called when it has gone
+        self.transport.producerPaused = True        # so that `resumeProducing` is called when it has gone
+
+    def _has_ended(self) -> bool:
+        """Whether the client has ended TLS: what is written then is lost, and the end not always told."""
+        socket = _lowest(self.transport)
+        return isinstance(socket, Connection) and bool(socket.disconnecting)
 
     def wait_for_room(self) -> None:
         """Have the sender resumed when the socket takes more; only where it is plain."""
@@ -129,7 +139,9 @@ class Outlet:
     def resumeProducing(self) -> None:
         self.is_full = self.is_buffered = False
         self.moves += 1
-        if self.sender is not None:
+        if not self.is_plain and self._has_ended():
+            self.transport.abortConnection()
+        elif self.sender is not None:
             self.sender.resume()
         elif self._room is not None:
             self._room()

@@ -102,6 +102,11 @@ class Site(Factory):
         return room and self._has_room(channel.address)
 
     @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._channels)
+
+    @property
     def is_overrun(self) -> bool:
         """Whether there are so many connections that those for which there is no room are not even told."""
         return len(self._channels) > 2 * self.limits.connections
