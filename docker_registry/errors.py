@@ -2,9 +2,12 @@
 
 RegistryError
  +- Unknown             the thing named is not here
- |   +- RepositoryUnknown, ManifestUnknown, BlobUnknown, UploadUnknown
+ |   +- RepositoryUnknown, ManifestUnknown, BlobUnknown, UploadUnknown, TagUnknown, ImageUnknown
  +- Invalid             the client sent something malformed or untrue
- |   +- NameInvalid, TagInvalid, PageInvalid
+ |   +- NameInvalid, TagInvalid, PageInvalid, ImageIdInvalid
+ |   +- ImageInvalid        an image of protocol v1, or its parent, that cannot be
+ |   +- ChecksumMismatch    what was sent has another checksum
+ |   +- LayerInvalid        no archive, or one that is not worth reading
  |   +- DigestInvalid       malformed, or of an unsupported algorithm
  |   |   +- DigestMismatch  well-formed, and not what the bytes have
  |   +- SizeInvalid         a length that is not what was announced
@@ -14,6 +17,9 @@ RegistryError
  |       +- ManifestBlobUnknown   refers to what this repository does not hold
  +- Refused             well-formed, and not done here
  |   +- DeletionDisabled, BlobInUse, TooManyUploads
+ |   +- ImageExists         complete, and so immutable
+ |   +- ImageNotInProgress  there is nothing to confirm
+ |   +- ImageInProgress     not complete, and so not readable
  +- StorageError        the backend failed; never the client's fault
      +- NotFound        internal to storage; the core turns it into an Unknown
      +- Damaged         the bytes are not those that were committed
@@ -56,6 +62,14 @@ class UploadUnknown(Unknown):
     """No session of this id in this repository, or not this user's: the three look alike (T4)."""
 
 
+class TagUnknown(Unknown):
+    pass
+
+
+class ImageUnknown(Unknown):
+    pass
+
+
 class Invalid(RegistryError):
     """The client sent something malformed or untrue."""
 
@@ -70,6 +84,22 @@ class TagInvalid(Invalid):
 
 class PageInvalid(Invalid):
     """A page size that is negative or no number."""
+
+
+class ImageIdInvalid(Invalid):
+    pass
+
+
+class ImageInvalid(Invalid):
+    """The text says what is wrong, in the words of docker-registry 0.x."""
+
+
+class ChecksumMismatch(Invalid):
+    pass
+
+
+class LayerInvalid(Invalid):
+    """Not an archive, or one that is beyond the limits for reading it."""
 
 
 class DigestInvalid(Invalid):
@@ -133,6 +163,18 @@ class BlobInUse(Refused):
 
 class TooManyUploads(Refused):
     """As many sessions are open as may be; later there will be room."""
+
+
+class ImageExists(Refused):
+    pass
+
+
+class ImageNotInProgress(Refused):
+    pass
+
+
+class ImageInProgress(Refused):
+    pass
 
 
 class StorageError(RegistryError):

@@ -1,4 +1,4 @@
-"""What a client may call things: repositories, tags, references, upload sessions.
+"""What a client may call things: repositories, tags, references, upload sessions, images of protocol v1.
 
 The one place where such text becomes a value; everything below takes values only.
 """
@@ -11,7 +11,7 @@ import uuid
 from dataclasses import dataclass
 
 from docker_registry.digest import Digest
-from docker_registry.errors import NameInvalid, TagInvalid, UploadUnknown
+from docker_registry.errors import ImageIdInvalid, NameInvalid, TagInvalid, UploadUnknown
 
 NAME_LENGTH = 255
 """Characters in a name; clients add a host and stop at 255 for both (distribution-spec 1.1, "Pulling manifests")."""
@@ -20,6 +20,7 @@ _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _COMPONENT_ALONE = re.compile(_COMPONENT, re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
+_IMAGE = re.compile(r"[0-9a-f]{64}|[0-9a-f]{16}", re.ASCII)
 _UPLOAD = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 
 
@@ -81,6 +82,23 @@ class UploadId:
 
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ImageId:
+    """The id of an image of protocol v1, chosen by the client: it says nothing about the content (T5)."""
+
+    hex: str
+
+    @classmethod
+    def parse(cls, text: str) -> ImageId:
+        """:raises ImageIdInvalid: not 64 hexadecimal digits, nor 16 as the oldest clients wrote them."""
+        if _IMAGE.fullmatch(text) is None:
+            raise ImageIdInvalid(text)
+        return cls(text)
+
+    def __str__(self) -> str:
+        return self.hex
 
 
 def parse_reference(text: str) -> Tag | Digest:

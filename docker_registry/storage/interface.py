@@ -1,8 +1,9 @@
 """What the registry may rely on, whatever lies below.
 
-A flat key space of byte strings. Keys are ``str``: parts of ``[A-Za-z0-9._-]+``, none of them ``.`` or ``..``, joined
-by ``/``; they come from `docker_registry.storage.layout` and from nowhere else. Every method returns a `Deferred` and
-none blocks the reactor. What can go wrong is a `StorageError`:
+A flat key space of byte strings. Keys are ``str``: parts of printable characters, none of them ``.`` or ``..``, joined
+by ``/``. What we write is of ``[A-Za-z0-9._-]+``; the rest is for reading what docker-registry 0.x left. Keys come from
+`docker_registry.storage.layout` and from nowhere else. Every method returns a `Deferred` and none blocks the reactor.
+What can go wrong is a `StorageError`:
 
 - `NotFound`: nothing is stored at the key;
 - `Damaged`: what is stored there is not what was committed (its length tells), or it is no object at all;

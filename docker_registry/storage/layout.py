@@ -1,9 +1,10 @@
-"""Where keys live: the tree that registry:2 writes, and nobody else joins strings.
+"""Where keys live: the tree that registry:2 writes, beside it that of docker-registry 0.x; nobody else joins strings.
 
 ::
 
     docker/registry/v2/
       blobs/<alg>/<first two hex>/<hex>/data                      content, immutable
+      blobs/<alg>/<first two hex>/<hex>/at                        the key where the bytes lie instead; ours
       repositories/<name>/
         _layers/<alg>/<hex>/link                                  this repository holds this blob; its age is its lease
         _manifests/revisions/<alg>/<hex>/link                     this repository holds this manifest
@@ -11,6 +12,14 @@
         _manifests/tags/<tag>/index/<alg>/<hex>/link              what the tag has been
         _manifests/referrers/<alg>/<hex>/<alg>/<hex>/link         subject, then what refers to it; ours
         _uploads/<uuid>/data, state                               sessions; the state is ours
+    images/<id>/
+      json, ancestry, _checksum, _inprogress                      of protocol v1, as docker-registry 0.x kept them
+      layer                                                       only in stores that it left; we write layers as blobs
+      _layer                                                      digest, size, diff id, sums of the layer; ours
+      _pushed/<digest>                                            the same of a layer that nobody has confirmed; ours
+      _tags/<sha256 of name:tag>                                  a tag to set when the image is complete; ours
+    repositories/<ns>/<name>/tag_<tag>, _index_images, ...        of docker-registry 0.x; a ``tag_`` file counts only
+                                                                  while the link above is absent
 
 A link's content is a digest as text. Components of a repository's name cannot begin with ``_``, so names and the parts
 above never meet.
@@ -19,15 +28,22 @@ above never meet.
 from __future__ import annotations
 
 from docker_registry.digest import Digest
-from docker_registry.names import Repository, Tag, UploadId
+from docker_registry.names import ImageId, Repository, Tag, UploadId
 
 ROOT = "docker/registry/v2"
+IMAGES = "images"
+OLD_REPOSITORIES = "repositories"
 REPOSITORIES = f"{ROOT}/repositories"
 
 
 def blob(digest: Digest) -> str:
     """The bytes of a blob or a manifest."""
     return f"{ROOT}/blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/data"
+
+
+def blob_at(digest: Digest) -> str:
+    """Says at which key the bytes of a blob lie, if not at `blob`."""
+    return f"{ROOT}/blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/at"
 
 
 def repository(name: Repository) -> str:
@@ -95,3 +111,62 @@ def upload_data(name: Repository, upload: UploadId) -> str:
 
 def upload_state(name: Repository, upload: UploadId) -> str:
     return f"{REPOSITORIES}/{name}/_uploads/{upload}/state"
+
+
+def image(image: ImageId) -> str:
+    """Everything about an image of protocol v1."""
+    return f"{IMAGES}/{image}"
+
+
+def image_json(image: ImageId) -> str:
+    return f"{IMAGES}/{image}/json"
+
+
+def image_ancestry(image: ImageId) -> str:
+    return f"{IMAGES}/{image}/ancestry"
+
+
+def image_checksum(image: ImageId) -> str:
+    return f"{IMAGES}/{image}/_checksum"
+
+
+def image_in_progress(image: ImageId) -> str:
+    return f"{IMAGES}/{image}/_inprogress"
+
+
+def image_old_layer(image: ImageId) -> str:
+    """Where docker-registry 0.x put the bytes of the layer."""
+    return f"{IMAGES}/{image}/layer"
+
+
+def image_layer(image: ImageId) -> str:
+    """What is known of the layer."""
+    return f"{IMAGES}/{image}/_layer"
+
+
+def image_files(image: ImageId) -> str:
+    """The names in the layer, as docker-registry 0.6.1 and later remembered them."""
+    return f"{IMAGES}/{image}/_files"
+
+
+def image_pushed(image: ImageId) -> str:
+    """Layers that were pushed, none of them confirmed."""
+    return f"{IMAGES}/{image}/_pushed"
+
+
+def image_pushed_layer(image: ImageId, digest: Digest) -> str:
+    return f"{IMAGES}/{image}/_pushed/{digest.hex}"
+
+
+def image_tags(image: ImageId) -> str:
+    """Tags that wait for the image to be complete."""
+    return f"{IMAGES}/{image}/_tags"
+
+
+def image_tag(image: ImageId, name: Repository, tag: Tag) -> str:
+    return f"{IMAGES}/{image}/_tags/{Digest.of(f'{name}:{tag}'.encode()).hex}"
+
+
+def old_repository(directory: str) -> str:
+    """:param directory: namespace and name, quoted as they were found."""
+    return f"{OLD_REPOSITORIES}/{directory}"

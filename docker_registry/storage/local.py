@@ -48,7 +48,8 @@ AT_ONCE = 128 << 10
 VERIFIED = 10_000
 """Objects whose length was compared with the committed one, and need not be again while they stay the same file."""
 
-_KEY = re.compile(r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)*")
+_PART = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f\ud800-\udfff]+"
+_KEY = re.compile(rf"{_PART}(?:/{_PART})*")
 @implementer(IStorage)
 class LocalStorage:
     """:param root: made if it is not there.
