@@ -6,12 +6,12 @@ The bytes are stored as they came; what stands here is only read from them.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from docker_registry import strictjson
 from docker_registry.digest import Digest
 from docker_registry.errors import DigestInvalid, ManifestInvalid
 
@@ -124,26 +124,12 @@ def _refuse(reason: str) -> NoReturn:
 
 def _parse(content: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_constant)
-    except RecursionError:
-        raise ManifestInvalid("nested too deeply") from None
-    except ValueError as error:         # not UTF-8, not JSON, or a number of thousands of digits
-        raise ManifestInvalid(f"not JSON: {type(error).__name__}") from None
+        body = strictjson.loads(content)
+    except ValueError as error:
+        raise ManifestInvalid(str(error)) from None
     if not isinstance(body, dict):
         _refuse("not a JSON object")
     return body
-
-
-def _constant(name: str) -> NoReturn:
-    _refuse(f"{name} is not JSON")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Two readers of a doubled key may see two different documents."""
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        _refuse("a key occurs twice in one object")
-    return members
 
 
 def _media_type(body: dict[str, Any], content_type: str | None) -> str:

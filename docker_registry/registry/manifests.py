@@ -25,7 +25,7 @@ from docker_registry.names import Repository, Tag
 from docker_registry.registry import documents
 from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.documents import Descriptor, Document
-from docker_registry.registry.locks import RepositoryLocks
+from docker_registry.registry.locks import Locks
 from docker_registry.registry.settings import Settings
 from docker_registry.registry.tags import Tags
 from docker_registry.storage import layout
@@ -61,7 +61,7 @@ class Manifests:
         settings: Settings,
         blobs: Blobs,
         tags: Tags,
-        locks: RepositoryLocks,
+        locks: Locks,
         shield: Shield,
     ) -> None:
         self._storage = storage

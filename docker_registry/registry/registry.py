@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from docker_registry.deferreds import Shield
 from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.catalogue import Catalogue
-from docker_registry.registry.locks import RepositoryLocks
+from docker_registry.registry.locks import Locks
 from docker_registry.registry.manifests import Manifests
 from docker_registry.registry.purge import UploadPurge
 from docker_registry.registry.referrers import Referrers
@@ -32,7 +32,7 @@ class Registry:
         self, storage: IStorage, runner: Runner, clock: Any, settings: Settings, now: Callable[[], float]
     ) -> None:
         self._shield = Shield()
-        locks = RepositoryLocks()
+        locks = Locks()
         self.settings = settings
         self.catalogue = Catalogue(storage)
         self.tags = Tags(storage)

@@ -17,7 +17,9 @@
       layer                                                       only in stores that it left; we write layers as blobs
       _layer                                                      digest, size, diff id, sums of the layer; ours
       _pushed/<digest>                                            the same of a layer that nobody has confirmed; ours
+      _manifest                                                   what a tag on the image stands for; ours
       _tags/<sha256 of name:tag>                                  a tag to set when the image is complete; ours
+    images/_uploads/<uuid>                                        layers while they are pushed; ours
     repositories/<ns>/<name>/tag_<tag>, _index_images, ...        of docker-registry 0.x; a ``tag_`` file counts only
                                                                   while the link above is absent
 
@@ -156,6 +158,20 @@ def image_pushed(image: ImageId) -> str:
 
 def image_pushed_layer(image: ImageId, digest: Digest) -> str:
     return f"{IMAGES}/{image}/_pushed/{digest.hex}"
+
+
+def image_manifest(image: ImageId) -> str:
+    """The digest of the manifest that the image and its ancestors make."""
+    return f"{IMAGES}/{image}/_manifest"
+
+
+def layer_uploads() -> str:
+    """Layers of images while they are pushed."""
+    return f"{IMAGES}/_uploads"
+
+
+def layer_upload(upload: UploadId) -> str:
+    return f"{IMAGES}/_uploads/{upload}"
 
 
 def image_tags(image: ImageId) -> str:

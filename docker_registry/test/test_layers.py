@@ -18,7 +18,7 @@ LAYERS = [
     ["registry"],
     ["storage"],
     ["web", "config", "alerts", "process", "systemd"],
-    ["digest", "names", "errors", "deferreds", "threads"],
+    ["digest", "names", "errors", "deferreds", "threads", "strictjson"],
 ]
 """From top to bottom. A part imports from the layers below its own, and the last layer also from itself."""
 

@@ -1,0 +1,85 @@
+"""What is kept of the layer of an image of protocol v1, so that its bytes need not be read again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from docker_registry.digest import Digest
+from docker_registry.errors import DigestInvalid
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """:ivar digest: of the bytes as they are stored; the name of the blob.
+    :ivar size: of those bytes.
+    :ivar diff_id: of the archive without its compression; ``None`` if it cannot be unpacked.
+    :ivar unpacked: bytes of the archive without its compression; 0 if it cannot be unpacked.
+    :ivar media_type: as a manifest says it.
+    :ivar sums: checksums of JSON and layer, as v1 writes them: ``sha256:...``, ``tarsum+sha256:...``. None are known of
+        a layer that came through v2.
+    """
+
+    digest: Digest
+    size: int
+    diff_id: Digest | None
+    unpacked: int
+    media_type: str
+    sums: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "digest": str(self.digest),
+            "size": self.size,
+            "diff_id": str(self.diff_id) if self.diff_id else None,
+            "unpacked": self.unpacked,
+            "media_type": self.media_type,
+            "sums": list(self.sums),
+        }
+
+    @classmethod
+    def from_json(cls, record: Any) -> Layer:
+        """:raises ValueError: nobody here wrote this."""
+        try:
+            return cls(
+                digest=Digest.parse(record["digest"]),
+                size=int(record["size"]),
+                diff_id=Digest.parse(record["diff_id"]) if record["diff_id"] else None,
+                unpacked=int(record["unpacked"]),
+                media_type=str(record["media_type"]),
+                sums=tuple(map(str, record["sums"])),
+            )
+        except (KeyError, TypeError, DigestInvalid) as error:
+            raise ValueError(f"no record of a layer: {error}") from None
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(self.to_json()).encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Layer:
+        """:raises ValueError: nobody here wrote this."""
+        return cls.from_json(json.loads(content))
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """A layer that was pushed, and whose checksum has not been confirmed.
+
+    :ivar image_json: of the image at that time: the checksum is of both.
+    """
+
+    layer: Layer
+    image_json: bytes
+
+    def to_bytes(self) -> bytes:
+        return json.dumps({"layer": self.layer.to_json(), "json": self.image_json.decode()}).encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Pushed:
+        """:raises ValueError: nobody here wrote this."""
+        record = json.loads(content)
+        try:
+            return cls(Layer.from_json(record["layer"]), record["json"].encode())
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"no record of a push: {error}") from None
