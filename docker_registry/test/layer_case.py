@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Protocol, TypeVar
 
 from hypothesis import strategies
 
@@ -13,7 +14,12 @@ Content = tuple[tarfile.TarInfo, bytes]
 
 
 class Reads(Protocol):
-    def update(self, data: bytes, /) -> object: ...
+    def update(self, data: bytes) -> None: ...
+
+    def finish(self) -> object: ...
+
+
+R = TypeVar("R", bound=Reads)
 
 
 def member(name: str, content: bytes = b"", **fields: Any) -> Content:
@@ -57,11 +63,15 @@ def record(key: bytes, value: bytes) -> bytes:
     return b"%d%b" % (length, rest)
 
 
-def show(reader: Any, data: bytes, cuts: Sequence[int] = ()) -> Any:
-    """Show ``data`` to ``reader`` in the pieces that ``cuts`` make."""
-    edges = [0, *sorted(cuts), len(data)]
-    for start, end in zip(edges, edges[1:], strict=False):
-        reader.update(data[start:end])
+def pieces(data: bytes, cuts: Sequence[int]) -> Iterator[bytes]:
+    for start, end in pairwise([0, *sorted(cuts), len(data)]):
+        yield data[start:end]
+
+
+def show(reader: R, data: bytes, cuts: Sequence[int] = ()) -> R:
+    """Show ``data`` to ``reader``, in the pieces that ``cuts`` make."""
+    for piece in pieces(data, cuts):
+        reader.update(piece)
     reader.finish()
     return reader
 

@@ -19,7 +19,8 @@ from docker_registry.digest import Digest
 from docker_registry.errors import LayerInvalid
 from docker_registry.registry.archive_limits import ArchiveLimits
 from docker_registry.registry.checksums import Attempt, LayerSums, Tarsum, TarsumVersion
-from docker_registry.test.layer_case import archives, cuts, extended, header, member, record, show, tar
+from docker_registry.storage.interface import Digester
+from docker_registry.test.layer_case import archives, cuts, extended, header, member, pieces, record, show, tar
 
 J = b'{"id": "46af0962ab5a"}'
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -119,9 +120,8 @@ class LayerSumsTests(SynchronousTestCase):
             "none": bytes,
         }[packing](archive)
         sums = LayerSums(J, tuple(TarsumVersion))
-        edges = [0, *sorted(data.draw(cuts(layer))), len(layer)]
-        for start, end in zip(edges, edges[1:], strict=False):
-            sums.update(layer[start:end])
+        for piece in pieces(layer, data.draw(cuts(layer))):
+            sums.update(piece)
         found = sums.finish()
         self.assertEqual(found.digest, Digest.of(layer))
         self.assertEqual(found.size, len(layer))
@@ -185,13 +185,14 @@ class LayerSumsTests(SynchronousTestCase):
         sums.update(layer)
         found = sums.finish()
         self.assertEqual((found.digest, found.diff_id), (Digest.of(layer), None))
+        assert sums.unpacked.refusal is not None
         self.assertEqual(sums.unpacked.refusal.__notes__, ["unpacks to more than 200 times its size"])
 
     def test_two_threads(self) -> None:
         layer = gzip.compress(tar([member(f"{n}", bytes([n]) * 10000) for n in range(50)]))
         sums = LayerSums(J, [TarsumVersion.V0])
 
-        def run(half: object) -> None:
+        def run(half: Digester) -> None:
             for start in range(0, len(layer), 100):
                 half.update(layer[start:start + 100])
 
