@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from docker_registry.registry.archive_limits import ArchiveLimits, unreadable
+from docker_registry.registry.archive_limits import LIMITS, ArchiveLimits, unreadable
 from docker_registry.registry.tar_headers import (
     BLOCK,
     KEYS,
@@ -49,7 +49,7 @@ class TarReader:
     member or its content. The maps of sparse files are skipped: their content is what lies in the archive.
     """
 
-    def __init__(self, visitor: Visitor, limits: ArchiveLimits = ArchiveLimits()) -> None:  # noqa: B008
+    def __init__(self, visitor: Visitor, limits: ArchiveLimits = LIMITS) -> None:
         self._visitor = visitor
         self._limits = limits
         self._headers = 0

@@ -33,6 +33,12 @@ class ArchiveLimits:
     listing: int = 32 << 20
 
 
+LIMITS = ArchiveLimits()
+
+LISTING_LIMITS = ArchiveLimits(unpacked=2 << 30, headers=500_000, records=1_000_000)
+"""For a listing, which somebody waits for: a refusal comes within seconds."""
+
+
 def unreadable(reason: str) -> LayerInvalid:
     """The refusal of a layer, in the words of docker-registry 0.x; ``reason`` is its note, for the log."""
     refusal = LayerInvalid("Layer format not supported")

@@ -14,7 +14,7 @@ from typing import Protocol
 from docker_registry.digest import CANONICAL, Digest, new_hash
 from docker_registry.errors import LayerInvalid
 from docker_registry.registry.archive import TarReader
-from docker_registry.registry.archive_limits import ArchiveLimits
+from docker_registry.registry.archive_limits import LIMITS, ArchiveLimits
 from docker_registry.registry.compression import Compression, Unpacker
 from docker_registry.registry.layers import Layer
 from docker_registry.registry.tar_headers import Member
@@ -84,7 +84,7 @@ class Tarsum:
         self,
         image_json: bytes,
         version: TarsumVersion = TarsumVersion.V0,
-        limits: ArchiveLimits = ArchiveLimits(),        # noqa: B008
+        limits: ArchiveLimits = LIMITS,
     ) -> None:
         self._image_json = image_json
         self._version = version
@@ -205,7 +205,7 @@ class LayerSums:
         self,
         image_json: bytes,
         tarsums: Sequence[TarsumVersion] = (),
-        limits: ArchiveLimits = ArchiveLimits(),        # noqa: B008
+        limits: ArchiveLimits = LIMITS,
     ) -> None:
         self.raw = RawSums(image_json)
         self.unpacked = UnpackedSums(image_json, tarsums, limits)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
 
-from docker_registry.registry.archive_limits import ArchiveLimits, unreadable
+from docker_registry.registry.archive_limits import LIMITS, ArchiveLimits, unreadable
 from docker_registry.storage.interface import Digester
 
 INPUT = 256 << 10
@@ -99,7 +99,7 @@ class Unpacker:
     :ivar size: unpacked bytes so far.
     """
 
-    def __init__(self, consumers: Sequence[Digester], limits: ArchiveLimits = ArchiveLimits()) -> None:  # noqa: B008
+    def __init__(self, consumers: Sequence[Digester], limits: ArchiveLimits = LIMITS) -> None:
         self.compression: Compression | None = None
         self.size = 0
         self._consumers = consumers

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from docker_registry.registry.archive import TarReader
-from docker_registry.registry.archive_limits import ArchiveLimits, unreadable
+from docker_registry.registry.archive_limits import LISTING_LIMITS, ArchiveLimits, unreadable
 from docker_registry.registry.tar_headers import Member
 
 Entry = list[Any]
@@ -18,9 +18,6 @@ _TYPES = {
 }
 _WHITEOUT = ".wh."
 _AUFS = ".wh..wh."
-
-LISTING_LIMITS = ArchiveLimits(unpacked=4 << 30, headers=500_000, records=1_000_000)
-"""For a listing somebody waits for: a refusal comes within seconds."""
 
 
 class Listing:

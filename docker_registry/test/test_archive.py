@@ -191,7 +191,7 @@ class TarReaderTests(SynchronousTestCase):
         for limits, archive in (
             (ArchiveLimits(headers=6), [header()] * 6),
             (ArchiveLimits(headers=6), [extended(record(b"a", b"b")), header()] * 3),
-            (ArchiveLimits(headers=6), [header(typeflag=b"L", size=b"1") + bytes(512)] * 5 + [header()]),
+            (ArchiveLimits(headers=6), [header(typeflag=b"L", size=b"00000000001\0") + bytes(512)] * 5 + [header()]),
             (ArchiveLimits(headers=2), [header(typeflag=b"S", size=b"0", extended=b"\1"), bytes(512)]),
             (ArchiveLimits(records=6), [extended(record(b"a", b"b") * 3), header()] * 2),
             (ArchiveLimits(header=998), [extended(long), header()]),
@@ -201,7 +201,7 @@ class TarReaderTests(SynchronousTestCase):
         for limits, archive in (
             (ArchiveLimits(headers=6), [header()] * 7),
             (ArchiveLimits(headers=5), [extended(record(b"a", b"b")), header()] * 3),
-            (ArchiveLimits(headers=6), [header(typeflag=b"L", size=b"1") + bytes(512)] * 7),
+            (ArchiveLimits(headers=6), [header(typeflag=b"L", size=b"00000000001\0") + bytes(512)] * 7),
             (ArchiveLimits(headers=2), [header(typeflag=b"S", size=b"0", extended=b"\1"),
                                         *[bytes(504) + b"\1" + bytes(7)] * 2]),
             (ArchiveLimits(records=5), [extended(record(b"a", b"b") * 3), header()] * 2),
