@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
@@ -14,6 +14,7 @@ from docker_registry.errors import SourceGone
 
 P = ParamSpec("P")
 R = TypeVar("R")
+K = TypeVar("K")
 
 
 def deferred(function: Callable[P, Coroutine[Deferred[Any], Any, R]]) -> Callable[P, Deferred[R]]:
@@ -100,3 +101,28 @@ class Shield:
         else:
             idle.callback(None)
         return idle
+
+
+class Shared(Generic[K, R]):
+    """Work that is done once for all who ask for it while it is running."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[K, list[Deferred[R]]] = {}
+
+    def __call__(self, key: K, start: Callable[[], Deferred[R]]) -> Deferred[R]:
+        """What ``start`` comes to, or what the work that is running for ``key`` does.
+
+        Cancelling the Deferred does not touch the work.
+        """
+        waiting: Deferred[R] = Deferred()
+        if key in self._waiting:
+            self._waiting[key].append(waiting)
+        else:
+            self._waiting[key] = [waiting]
+            start().addBoth(self._arrived, key)
+        return waiting
+
+    def _arrived(self, result: R | Failure, key: K) -> None:
+        for each in self._waiting.pop(key):
+            if not each.called:
+                each.callback(result)               # a Failure starts the errbacks

@@ -24,6 +24,7 @@ from docker_registry.config.model import Config
 from docker_registry.config.problems import EXIT_STATUS, ConfigError, Problem
 from docker_registry.deferreds import deferred, outcomes
 from docker_registry.errors import StorageError
+from docker_registry.front import Front
 from docker_registry.process import Process
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
@@ -31,6 +32,7 @@ from docker_registry.storage.choose import choose
 from docker_registry.storage.interface import IStorage
 from docker_registry.systemd import Notifier
 from docker_registry.threads import Threads
+from docker_registry.v1.routes import V1
 from docker_registry.v2.routes import V2
 from docker_registry.web.limits import Limits
 from docker_registry.web.request import Request
@@ -236,11 +238,12 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
     runner = Threads(reactor, pool)
     storage = choose(config, runner, reactor)
     registry = Registry(storage, runner, reactor, registry_settings(config), time.time)
-    v2 = V2(registry, runner)
+    v1 = V1(registry, runner, time.time, config.registry_endpoints, config.v1)
+    front = Front(v1, V2(registry, runner))
     site = Site(
         reactor,
-        v2.handle,
-        refusal=v2.refusal,
+        front.handle,
+        refusal=front.refusal,
         limits=web_limits(config),
         finished=_log_request if config.loglevel == "debug" else None,
     )

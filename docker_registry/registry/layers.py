@@ -9,13 +9,14 @@ from typing import Any
 from docker_registry.digest import Digest
 from docker_registry.errors import DigestInvalid
 
+_NOTHING = Digest.of(b"")
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
     """:ivar digest: of the bytes as they are stored; the name of the blob.
     :ivar size: of those bytes.
     :ivar diff_id: of the archive without its compression; ``None`` if it cannot be unpacked.
-    :ivar unpacked: bytes of the archive without its compression; 0 if it cannot be unpacked.
     :ivar media_type: as a manifest says it.
     :ivar sums: checksums of JSON and layer, as v1 writes them: ``sha256:...``, ``tarsum+sha256:...``. None are known of
         a layer that came through v2.
@@ -24,16 +25,19 @@ class Layer:
     digest: Digest
     size: int
     diff_id: Digest | None
-    unpacked: int
     media_type: str
     sums: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no archive in it: clients up to docker 0.7 sent nothing, compressed, for a change of JSON."""
+        return self.diff_id == _NOTHING
 
     def to_json(self) -> dict[str, Any]:
         return {
             "digest": str(self.digest),
             "size": self.size,
             "diff_id": str(self.diff_id) if self.diff_id else None,
-            "unpacked": self.unpacked,
             "media_type": self.media_type,
             "sums": list(self.sums),
         }
@@ -46,7 +50,6 @@ class Layer:
                 digest=Digest.parse(record["digest"]),
                 size=int(record["size"]),
                 diff_id=Digest.parse(record["diff_id"]) if record["diff_id"] else None,
-                unpacked=int(record["unpacked"]),
                 media_type=str(record["media_type"]),
                 sums=tuple(map(str, record["sums"])),
             )

@@ -186,3 +186,8 @@ def image_tag(image: ImageId, name: Repository, tag: Tag) -> str:
 def old_repository(directory: str) -> str:
     """:param directory: namespace and name, quoted as they were found."""
     return f"{OLD_REPOSITORIES}/{directory}"
+
+
+def probe(name: UploadId) -> str:
+    """What is written to see whether writing works."""
+    return f"{IMAGES}/_probe/{name}"
