@@ -234,10 +234,7 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
     """
     config = loaded.config
     endpoints = [(text, _endpoint(reactor, text, loaded)) for text in config.listen]
-    pool = ThreadPool(minthreads=0, maxthreads=config.threads, name="registry")
-    runner = Threads(reactor, pool)
-    storage = choose(config, runner, reactor)
-    registry = Registry(storage, runner, reactor, registry_settings(config), time.time)
+    pool, runner, storage, registry = core(reactor, config)
     v1 = V1(registry, runner, time.time, config.registry_endpoints, config.v1)
     front = Front(v1, V2(registry, runner))
     site = Site(
@@ -260,6 +257,14 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
         place=f"below {config.storage_path}" if config.storage == "local" else "in memory",
         warnings=loaded.warnings,
     )
+
+
+def core(reactor: Any, config: Config) -> tuple[ThreadPool, Threads, IStorage, Registry]:
+    """The registry of a configuration without anything that listens. Neither pool nor store is started."""
+    pool = ThreadPool(minthreads=0, maxthreads=config.threads, name="registry")
+    runner = Threads(reactor, pool)
+    storage = choose(config, runner, reactor)
+    return pool, runner, storage, Registry(storage, runner, reactor, registry_settings(config), time.time)
 
 
 def registry_settings(config: Config) -> Settings:

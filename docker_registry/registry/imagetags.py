@@ -209,7 +209,7 @@ class ImageTags:
             try:
                 waiting = json.loads(await self._storage.get(key))
                 repository, tag = Repository.parse(waiting["repository"]), Tag.parse(waiting["tag"])
-                if waiting["image"] == await self._old.tag(repository, tag):
+                if str(await self._old_image(repository, tag)) == waiting["image"]:
                     await self._set(repository, tag, ImageId.parse(waiting["image"]))
                 await self._storage.delete(key)
             except (RegistryError, ValueError, TypeError, KeyError):
