@@ -31,17 +31,17 @@ class DyingSystem(System):
     def __init__(self, backup: Path, last: int | None = None) -> None:
         super().__init__(before=self._count)
         self.calls = 0
-        self._last = last
+        self.last = last
         self._backup = backup
         self._data: set[str] = set()                            # files
         self._entries: dict[str, dict[str, str | None]] = defaultdict(dict)     # directory -> name -> what was there
 
     def _count(self, call: str, subject: str) -> None:
-        if self._last is not None and self.calls >= self._last:
+        if self.last is not None and self.calls >= self.last:
             raise Killed()
         if call in self.CALLS:
             self.calls += 1
-            if self.calls == self._last:
+            if self.calls == self.last:
                 raise Killed()
 
     def open_new(self, root: int, path: str) -> int:
