@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -29,6 +29,35 @@ def deferred(function: Callable[P, Coroutine[Deferred[Any], Any, R]]) -> Callabl
         return Deferred.fromCoroutine(function(*args, **kwargs))
 
     return start
+
+
+def begin(work: Coroutine[Deferred[Any], Any, R]) -> Deferred[R] | None:
+    """Run ``work`` to its first ``await`` of something that has not happened yet.
+
+    Most requests never get there: for them this saves all that makes a `Deferred` of a coroutine.
+
+    :returns: what it will come to, or ``None`` if it has come to its end.
+    :raises Exception: what it ended with.
+    """
+    try:
+        waiting = work.send(None)
+    except StopIteration:
+        return None
+    return Deferred.fromCoroutine(_go_on(work, waiting))
+
+
+def _go_on(work: Coroutine[Deferred[Any], Any, R], waiting: Deferred[Any]) -> Generator[Deferred[Any], Any, R]:
+    while True:
+        try:
+            try:
+                result = yield waiting
+            except BaseException as error:
+                waiting = work.throw(error)
+            else:
+                waiting = work.send(result)
+        except StopIteration as end:
+            returned: R = end.value
+            return returned
 
 
 async def outcomes(*waiting: Deferred[Any]) -> list[Any]:

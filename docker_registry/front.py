@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
 from docker_registry.v1 import problems as v1_problems
 from docker_registry.v1.routes import V1
@@ -25,11 +26,13 @@ class Front:
         self._v1 = v1
         self._v2 = v2
 
-    def handle(self, request: Request) -> Deferred[None]:
+    def handle(self, request: Request) -> Deferred[Any] | None:
         path = request.path
         if path.startswith("/v2"):
             if path in ("/v2/", "/v2") and _SPEAKS_ONLY_V1.match(request.header(b"user-agent") or b""):
-                return _answer(request, v1_problems.refusal(404, "No such endpoint"))
+                refused = v1_problems.refusal(404, "No such endpoint")
+                request.answer(refused.status, refused.headers, refused.content)
+                return None
             return self._v2.handle(request)
         if path in _V1_PATHS or path.startswith("/v1/"):
             return self._v1.handle(request)
@@ -45,8 +48,3 @@ class Front:
 
 
 _V1_PATHS = frozenset({"/", "/_ping", "/_ping/", "/_status", "/_status/", "/v1"})
-
-
-def _answer(request: Request, phrased: Phrased) -> Deferred[None]:
-    request.answer(phrased.status, phrased.headers, phrased.content)
-    return succeed(None)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from klein import Klein
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
 from docker_registry.names import ImageId
 from docker_registry.registry.registry import Registry
@@ -35,8 +36,6 @@ class V1:
     :param whole: whether images are pushed and pulled; otherwise only what ``docker search`` needs is there.
     """
 
-    app = _app
-
     def __init__(
         self, registry: Registry, runner: Runner, now: Callable[[], float], endpoints: str = "", whole: bool = True
     ) -> None:
@@ -45,14 +44,14 @@ class V1:
         self._index = IndexRoutes(registry, endpoints)
         self._tags = TagRoutes(registry, now)
         self._whole = whole
-        self._application = Application(self.app, problems.phrase)
+        self._application = Application(self, _app, problems.phrase)
 
-    def handle(self, request: Request) -> Deferred[None]:
+    def handle(self, request: Request) -> Deferred[Any] | None:
         if self._whole or request.path.rstrip("/") in ALWAYS:
             return self._application.handle(request)
         refused = problems.refusal(404, "Protocol v1 is switched off")
         request.answer(refused.status, refused.headers, refused.content)
-        return succeed(None)
+        return None
 
     # Service
 

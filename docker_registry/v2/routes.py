@@ -27,14 +27,12 @@ class V2:
     :param runner: where files are read ahead while they are sent.
     """
 
-    app = _app
-
     def __init__(self, registry: Registry, runner: Runner) -> None:
         self._blobs = BlobRoutes(registry, runner)
         self._uploads = UploadRoutes(registry)
         self._manifests = ManifestRoutes(registry)
         self._lists = ListRoutes(registry)
-        self.handle = Application(self.app, problems.phrase).handle
+        self.handle = Application(self, _app, problems.phrase).handle
 
     @_app.route("/v2/", methods=["GET"])
     async def base(self, request: Request) -> None:

@@ -19,7 +19,7 @@ from docker_registry.web.channel import Channel
 from docker_registry.web.limits import Limits
 from docker_registry.web.request import Headers, Request
 
-Handler = Callable[[Request], Deferred[Any] | Coroutine[Deferred[Any], Any, Any]]
+Handler = Callable[[Request], Deferred[Any] | Coroutine[Deferred[Any], Any, Any] | None]
 Refused = Callable[[int, str, bytes], tuple[Headers, bytes]]
 
 SWEEP = 1.0
@@ -28,7 +28,8 @@ SWEEP = 1.0
 
 class Site(Factory):
     """:param reactor: for its clock.
-    :param handler: answers a request; called when its head is in, before its body.
+    :param handler: answers a request; called when its head is in, before its body. Returns what tells when it is done,
+        or ``None`` if it is.
     :param refusal: headers and body of an answer that is given without the handler, from status, reason and target;
         the target is empty if it was never seen.
     :param finished: told of each request that was answered or cut, and the seconds that took.
