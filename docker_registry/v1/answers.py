@@ -12,7 +12,7 @@ from docker_registry.names import Repository
 from docker_registry.web.request import Headers, Request
 
 VERSION = (b"X-Docker-Registry-Version", b"0.9.1")
-"""docker up to 0.10 takes nothing for a registry that does not say one; it is that of the last of the old registries."""
+"""docker up to 0.10 takes nothing for a registry that does not say one; this is the last of the old registries'."""
 
 STANDALONE = (b"X-Docker-Registry-Standalone", b"True")
 JSON = (b"Content-Type", b"application/json")

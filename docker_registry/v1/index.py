@@ -89,10 +89,7 @@ class IndexRoutes:
         if not isinstance(listed, list) or not all(_is_entry(each) for each in listed):
             raise Wrong(400, "Invalid data")
         stored = await self._registry.old.images_list(name)
-        if stored is None:
-            merged = listed
-        else:
-            merged = _merged(listed, stored)
+        merged = listed if stored is None else _merged(listed, stored)
         if len(merged) > MAX_IMAGES:
             raise Wrong(413, f"More than {MAX_IMAGES} images in one repository")
         if merged != stored:

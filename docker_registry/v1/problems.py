@@ -37,7 +37,7 @@ PROBLEMS: dict[type[BaseException], tuple[int, str]] = {
     errors.LayerInvalid: (400, "Layer format not supported"),
     errors.RepositoryUnknown: (404, "Repository not found"),
     errors.TagUnknown: (404, "Tag not found"),
-    errors.NameInvalid: (400, "Invalid repository name: lower-case letters and digits, with '.', '_', '-' between them"),
+    errors.NameInvalid: (400, "Invalid repository name: lower-case letters, digits, and '.', '_', '-' between"),
     errors.TagInvalid: (400, "Invalid tag: 1 to 128 letters, digits, '_', '.', '-'"),
     errors.DeletionDisabled: (405, "Deleting is switched off"),
     errors.StorageFull: (507, "The registry has no space left"),

@@ -39,7 +39,7 @@ class Source(Protocol):
 async def send_source(
     request: Request,
     status: int,
-    headers: Headers,
+    headers: Headers | bytes,
     source: Source,
     length: int,
     *,
