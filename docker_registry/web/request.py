@@ -133,7 +133,9 @@ class Request:
         except ValueError:
             raise Refusal(400, "the query has too many fields, or is not UTF-8") from None
 
-    def answer(self, status: int, headers: Headers | bytes = (), content: bytes = b"", length: int | None = None) -> None:
+    def answer(
+        self, status: int, headers: Headers | bytes = (), content: bytes = b"", length: int | None = None
+    ) -> None:
         """Send a whole answer, a small one in one write.
 
         :param length: what a HEAD request is told, if it is not the content's length.

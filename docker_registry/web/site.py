@@ -36,6 +36,7 @@ class Site(Factory):
     :param common_headers: stand on every answer.
     :ivar draining: whether no new request is taken.
     :ivar in_flight: requests that are read or answered.
+    :ivar files: that are being sent.
     """
 
     log = Logger()
@@ -58,6 +59,7 @@ class Site(Factory):
         self.budget = Budget(limits.body_memory)
         self.draining = False
         self.in_flight = 0
+        self.files = 0
         self._reactor = reactor
         self._finished = finished
         self._common = b"".join([b"%b: %b\r\n" % header for header in common_headers])
