@@ -110,16 +110,26 @@ class UploadPurge:
                     upload = UploadId.parse(entry.name)
                 except UploadUnknown:
                     continue
-                if await self._is_abandoned(repository, upload):
-                    await self._uploads.forget(repository, upload)
+                if await self._is_abandoned(repository, upload) and await self._remove(repository, upload):
                     gone += 1
                 else:
                     stayed += 1
         return gone, stayed
 
-    async def _is_abandoned(self, repository: Repository, upload: UploadId) -> bool:
+    async def _remove(self, repository: Repository, upload: UploadId) -> bool:
+        """Whether it is still abandoned, and is gone now: a client may have come back while it was judged."""
         if self._uploads.is_busy(upload):
             return False
+        with self._uploads.held(upload):
+            abandoned = await self._is_old(repository, upload)
+            if abandoned:
+                await self._uploads.forget(repository, upload)
+        return abandoned
+
+    async def _is_abandoned(self, repository: Repository, upload: UploadId) -> bool:
+        return not self._uploads.is_busy(upload) and await self._is_old(repository, upload)
+
+    async def _is_old(self, repository: Repository, upload: UploadId) -> bool:
         session = layout.upload(repository, upload)
         entries = await self._storage.list(session)
         stats = await outcomes(*(self._storage.stat(f"{session}/{entry.name}") for entry in entries))

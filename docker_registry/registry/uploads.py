@@ -8,10 +8,9 @@ other reads its bytes once more.
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +20,6 @@ from docker_registry.deferreds import Shield, outcomes
 from docker_registry.digest import CANONICAL, Digest, Hash, new_hash
 from docker_registry.errors import (
     Damaged,
-    DigestInvalid,
     DigestMismatch,
     NotFound,
     RangeInvalid,
@@ -34,6 +32,7 @@ from docker_registry.errors import (
 from docker_registry.names import Repository, UploadId
 from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.settings import Settings
+from docker_registry.registry.upload_state import State
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IStorage, IWriter
 from docker_registry.threads import Runner
@@ -66,32 +65,6 @@ class Chunk:
     sent: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What is stored of a session.
-
-    :ivar offset: bytes that are durable.
-    :ivar digest: of those bytes.
-    :ivar active: seconds since the epoch when the last byte came.
-    """
-
-    offset: int
-    digest: Digest
-    active: float
-
-    def to_bytes(self) -> bytes:
-        return json.dumps({"offset": self.offset, "digest": str(self.digest), "active": self.active}).encode()
-
-    @classmethod
-    def from_bytes(cls, content: bytes) -> _State:
-        """:raises UploadUnknown: nobody here wrote this."""
-        try:
-            state = json.loads(content)
-            return cls(int(state["offset"]), Digest.parse(state["digest"]), float(state["active"]))
-        except (ValueError, TypeError, KeyError, DigestInvalid):
-            raise UploadUnknown("the session's state cannot be read") from None
-
-
 @dataclass(slots=True)
 class _Session:
     """A session while a request works on it.
@@ -101,13 +74,13 @@ class _Session:
 
     repository: Repository
     id: UploadId
-    state: _State
+    state: State
     hasher: Hash | None
 
     def begin_again(self) -> None:
         """Stand at the beginning, whatever was there."""
         self.hasher = new_hash(self.state.digest.algorithm)
-        self.state = _State(0, Digest(self.state.digest.algorithm, self.hasher.hexdigest()), self.state.active)
+        self.state = State(0, Digest(self.state.digest.algorithm, self.hasher.hexdigest()), self.state.active)
 
     @property
     def data(self) -> str:
@@ -147,8 +120,7 @@ class Uploads:
         if self.open >= self._settings.max_uploads:
             raise TooManyUploads()
         session = self._new(repository, algorithm)
-        await self._shield(self._record(session, session.state))
-        self.open += 1
+        await self._shield(self._begin(session))
         return session.id
 
     async def offset(self, repository: Repository, upload: UploadId) -> int:
@@ -196,12 +168,26 @@ class Uploads:
         """Whether a request is working on the session now."""
         return upload in self._busy
 
+    @contextmanager
+    def held(self, upload: UploadId) -> Iterator[None]:
+        """No request works on the session meanwhile; it must not be busy."""
+        self._busy.add(upload)
+        try:
+            yield
+        finally:
+            self._busy.discard(upload)
+
     async def forget(self, repository: Repository, upload: UploadId) -> None:
         """Remove everything about a session, if there is anything."""
         self._known.pop(upload, None)
         await self._storage.delete_tree(layout.upload(repository, upload))
 
     # What follows runs to its end, though the client may go away.
+
+    async def _begin(self, session: _Session) -> None:
+        with self.held(session.id):         # else it would look abandoned while it has no state yet
+            await self._record(session, session.state)
+        self.open += 1
 
     async def _append(self, repository: Repository, upload: UploadId, source: Source, chunk: Chunk) -> int:
         async with self._working(repository, upload) as session:
@@ -224,7 +210,10 @@ class Uploads:
 
     async def _take(self, repository: Repository, digest: Digest, source: Source, chunk: Chunk) -> None:
         session = self._new(repository, digest.algorithm)
-        self._busy.add(session.id)
+        with self.held(session.id):
+            await self._take_in(session, digest, source, chunk)
+
+    async def _take_in(self, session: _Session, digest: Digest, source: Source, chunk: Chunk) -> None:
         try:
             _check_place(session, chunk)
             writer = await self._receive(session, source, chunk)
@@ -233,10 +222,8 @@ class Uploads:
                 raise DigestMismatch(str(digest))
             await self._publish(session, writer, digest)
         except BaseException:
-            await self.forget(repository, session.id)
+            await self.forget(session.repository, session.id)
             raise
-        finally:
-            self._busy.discard(session.id)
 
     async def _cancel(self, repository: Repository, upload: UploadId) -> None:
         async with self._working(repository, upload):
@@ -248,16 +235,13 @@ class Uploads:
         """The session, for one request at a time (D3)."""
         if upload in self._busy:
             raise RangeInvalid((await self._load(repository, upload)).state.offset)
-        self._busy.add(upload)
-        try:
+        with self.held(upload):
             yield await self._load(repository, upload)
-        finally:
-            self._busy.discard(upload)
 
     def _new(self, repository: Repository, algorithm: str) -> _Session:
         hasher = new_hash(algorithm)
         return _Session(
-            repository, UploadId.new(), _State(0, Digest(algorithm, hasher.hexdigest()), self._now()), hasher
+            repository, UploadId.new(), State(0, Digest(algorithm, hasher.hexdigest()), self._now()), hasher
         )
 
     async def _load(self, repository: Repository, upload: UploadId) -> _Session:
@@ -270,7 +254,7 @@ class Uploads:
                 raise found
         if isinstance(content, Exception):
             raise UploadUnknown(str(upload))
-        state = _State.from_bytes(content)
+        state = State.from_bytes(content)
         known = self._known.get(upload)
         if known is not None and known.repository == repository and known.state == state:
             session = known
@@ -366,9 +350,9 @@ class Uploads:
         digest = await self._digest(session, writer, session.state.digest.algorithm)
         offset = await self._sync(session, writer)
         await writer.close()
-        await self._record(session, _State(offset, digest, self._now()))
+        await self._record(session, State(offset, digest, self._now()))
 
-    async def _record(self, session: _Session, state: _State) -> None:
+    async def _record(self, session: _Session, state: State) -> None:
         await self._storage.put(layout.upload_state(session.repository, session.id), state.to_bytes())
         session.state = state
         self._known[session.id] = session

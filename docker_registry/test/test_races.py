@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from docker_registry.digest import Digest
-from docker_registry.errors import BlobInUse, BlobUnknown, ManifestBlobUnknown, ManifestUnknown
-from docker_registry.names import Tag
+from docker_registry.errors import (
+    BlobInUse,
+    BlobUnknown,
+    ManifestBlobUnknown,
+    ManifestUnknown,
+    RangeInvalid,
+    UploadUnknown,
+)
+from docker_registry.names import Tag, UploadId
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.uploads import Chunk
+from docker_registry.storage.local import LocalStorage
+from docker_registry.storage.system import System
 from docker_registry.test.registry_case import LATEST, REPOSITORY, Direct, Parts, RegistryCase
 
 ROUNDS = 500
@@ -137,6 +147,30 @@ class RaceTests(RegistryCase):
             self.assertEqual(outcomes, ["done"] * 3)
             self.assertTrue(self.blob_is_there(Digest.of(b"abc")))
 
+    def test_go_on_while_old_uploads_are_removed(self) -> None:
+        """What is acknowledged stays; a client that is too late is told so."""
+        seen = set()
+        for seed in range(ROUNDS // 2):
+            upload = self.now(self.registry.uploads.start(REPOSITORY))
+            self.now(self.registry.uploads.append(REPOSITORY, upload, Parts(b"abc"), Chunk()))
+            self.clock.advance(self.settings.upload_purge_age + 1)
+
+            async def go_on(registry: Registry, upload: UploadId = upload, seed: int = seed) -> int:
+                for _ in range(seed % 8):
+                    await registry.uploads.offset(REPOSITORY, upload)
+                return await registry.uploads.append(REPOSITORY, upload, Parts(b"def"), Chunk())
+
+            async def purge(registry: Registry) -> None:
+                registry.start()
+
+            appended, _ = self.race(seed, go_on, purge)
+            if isinstance(appended, Exception):
+                self.assertIsInstance(appended, (UploadUnknown, RangeInvalid), str(seed))
+            else:
+                self.assertEqual(self.now(self.open().uploads.offset(REPOSITORY, upload)), 6, str(seed))
+            seen.add(type(appended))
+        self.assertEqual(seen, {int, UploadUnknown, RangeInvalid})
+
     def blob_is_there(self, digest: Digest) -> bool:
         return self.succeeds(self.open().blobs.size(REPOSITORY, digest), BlobUnknown)
 
@@ -148,3 +182,33 @@ class RaceTests(RegistryCase):
         attempt = Deferred.fromCoroutine(work)
         attempt.addCallbacks(lambda _: found.append(True), lambda failure: found.append(not failure.trap(otherwise)))
         return found[0]
+
+
+class DirectoryTests(RegistryCase):
+    """What only a store shows whose directories stand before anything is in them."""
+
+    def begin(self, last: int) -> int:
+        """Begin an upload, and look for abandoned ones before system call number ``last`` of that; how many it made."""
+        calls: list[str] = []
+
+        def before(call: str, subject: str) -> None:
+            calls.append(call)
+            if len(calls) == last:
+                self.registry.start()
+
+        storage = LocalStorage(Path(self.mktemp()), Direct(), self.clock, system=System(before))
+        self.successResultOf(storage.start())
+        self.addCleanup(storage.close)
+        self.registry = Registry(storage, Direct(), self.clock, self.settings, self.clock.seconds)
+        calls.clear()
+        upload = self.now(self.registry.uploads.start(REPOSITORY))
+        made = len(calls)
+        self.assertEqual(self.now(self.registry.uploads.offset(REPOSITORY, upload)), 0, str(calls[:last]))
+        return made
+
+    def test_begin_while_old_uploads_are_removed(self) -> None:
+        """For a moment the new session has a directory and nothing in it; it is not abandoned."""
+        steps = self.begin(0)
+        self.assertGreater(steps, 10)
+        for step in range(1, steps + 1):
+            self.begin(step)

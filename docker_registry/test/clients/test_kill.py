@@ -264,7 +264,8 @@ class StepTests(Case):
             catalogue = push.repository.wire("GET", "/v2/_catalog").expect(200)
             self.assertEqual(set(catalogue.json["repositories"]), self.names)
         except (*CUT, AssertionError) as error:
-            raise self.failureException(f"after a kill at {step} with {push.told}: {error}") from error
+            log = "\n".join(self.registry.daemon.output)
+            raise self.failureException(f"after a kill at {step} with {push.told}: {error}\n{log}") from error
         return died
 
     def test_rename(self) -> None:
