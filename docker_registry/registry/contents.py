@@ -9,8 +9,9 @@ from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
 from docker_registry.errors import Damaged, ImageUnknown, NotFound
-from docker_registry.registry.archive import Listing, difference
+from docker_registry.registry.compression import Unpacker
 from docker_registry.registry.images import Image, Images
+from docker_registry.registry.listing import LISTING_LIMITS, Listing, difference
 from docker_registry.storage import layout
 from docker_registry.storage.interface import SMALL, IStorage
 from docker_registry.threads import Runner
@@ -41,8 +42,10 @@ class Contents:
         await self._reading.acquire()
         try:
             listing = Listing()
-            await self._images.intake.feed(lambda: self._images.open_layer(image), listing)
-            files: Files = await self._runner.slow(listing.finish)
+            unpacker = Unpacker([listing], LISTING_LIMITS)
+            await self._images.intake.feed(lambda: self._images.open_layer(image), unpacker)
+            await self._runner.slow(_finish, unpacker, listing)
+            files: Files = listing.files
             content = await self._runner.slow(_to_bytes, files)
         finally:
             self._reading.release()
@@ -72,6 +75,12 @@ class Contents:
         except (NotFound, Damaged, ValueError, RecursionError):
             return None
         return files if isinstance(files, list) else None
+
+
+def _finish(unpacker: Unpacker, listing: Listing) -> None:
+    """:raises LayerInvalid: it was not all."""
+    unpacker.finish()
+    listing.finish()
 
 
 def _to_bytes(files: Files) -> bytes:

@@ -8,7 +8,7 @@ image's, with the JSON that it was pushed for. From then on nothing of the image
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,8 +64,6 @@ class Image:
 
 
 class Images:
-    """:param completed: is told of every image that becomes complete, and may take its time."""
-
     log = Logger()
 
     def __init__(
@@ -75,13 +73,11 @@ class Images:
         blobs: Blobs,
         locks: Locks,
         shield: Shield,
-        completed: Callable[[ImageId], Awaitable[None]],
     ) -> None:
         self._storage = storage
         self._blobs = blobs
         self._locks = locks
         self._shield = shield
-        self._completed = completed
         self.intake = Intake(storage, runner)
         self._reading = DeferredSemaphore(PREPARING)
         self._preparing: Shared[ImageId, Layer] = Shared()
@@ -235,7 +231,6 @@ class Images:
             if confirmed is None:
                 raise ChecksumMismatch("Checksum mismatch, ignoring the layer")
             await self._complete(image, confirmed)
-        await self._completed(image)
 
     async def put_checksum(self, image: ImageId, offered: Sequence[str]) -> None:
         """Confirm a layer: it becomes the image's.
@@ -263,7 +258,6 @@ class Images:
                     break
             else:
                 raise ChecksumMismatch("Checksum mismatch")
-        await self._completed(image)
 
     async def keep(self, image: ImageId, content: bytes, ancestors: Sequence[ImageId], layer: Layer) -> None:
         """Store an image that was made of what came through v2, unless it is there.

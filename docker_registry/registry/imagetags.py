@@ -1,8 +1,9 @@
 """Tags as protocol v1 sees them: they stand for images, while a tag of the registry stands for a manifest.
 
-A tag that v1 sets on a complete image makes the manifest of its chain, and is an ordinary tag from then on. Until the
-image and all its ancestors are complete it is kept as docker-registry 0.x kept it, and so is a tag on an image that no
-manifest can describe. Tags of a store that 0.x left are turned into ordinary ones when v2 asks for them first.
+v1 sets a tag as docker-registry 0.x did: a file that names the image. That is the truth while the tag has no link. The
+manifest of the image's chain is made soon afterwards, or when v2 asks for the tag: as soon as the image and all its
+ancestors are complete, and if a manifest can describe them. Then the tag gets its link, and is as any other. So are the
+tags of a store that 0.x left.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import OrderedDict
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from docker_registry.deferreds import Shared, Shield, outcomes, together
 from docker_registry.digest import Digest
@@ -25,8 +26,8 @@ from docker_registry.errors import (
     LayerInvalid,
     ManifestUnknown,
     NotFound,
-    RegistryError,
     RepositoryUnknown,
+    StorageError,
     TagUnknown,
 )
 from docker_registry.names import ImageId, Repository, Tag
@@ -176,53 +177,20 @@ class ImageTags:
         await self._shield(self._set(repository, tag, image))
 
     async def _set(self, repository: Repository, tag: Tag, image: ImageId) -> None:
-        missing = await self._first_missing(image)
-        if missing is not None:
+        async with self._locks.held(repository):
             await self._old.put_tag(repository, tag, str(image))
-            await self._storage.put(
-                layout.image_tag(missing, repository, tag),
-                json.dumps({"repository": str(repository), "tag": str(tag), "image": str(image)}).encode(),
-            )
-            missing = await self._first_missing(image)      # it may just have become complete, and not seen this tag
-        if missing is None:
-            await self._point(repository, tag, image)
+            await self._tags.release(repository, tag)
+        self._shield(self._prepare_soon(repository, tag))
 
-    async def _point(self, repository: Repository, tag: Tag, image: ImageId) -> None:
+    async def _prepare_soon(self, repository: Repository, tag: Tag) -> None:
+        """Nobody waits for this: what fails is tried again when somebody does."""
         try:
-            made = await self._make(repository, image)
-        except LayerInvalid as error:
-            self.log.warn("{repository}:{tag} is for clients of v1 only: {error}",
-                          repository=str(repository), tag=str(tag), error=str(error))
-            await self._old.put_tag(repository, tag, str(image))
-            try:
-                await self._tags.unlink(repository, tag)
-            except NotFound:
-                self.log.debug("{tag} had no link", tag=str(tag))
-            return
-        await self._manifests.put(repository, tag, made.manifest, None)
-
-    async def completed(self, image: ImageId) -> None:
-        """Set the tags that waited for ``image``, if nobody set them otherwise meanwhile."""
-        entries = await self._storage.list(layout.image_tags(image))
-        for entry in entries:
-            key = f"{layout.image_tags(image)}/{entry.name}"
-            try:
-                waiting = json.loads(await self._storage.get(key))
-                repository, tag = Repository.parse(waiting["repository"]), Tag.parse(waiting["tag"])
-                if str(await self._old_image(repository, tag)) == waiting["image"]:
-                    await self._set(repository, tag, ImageId.parse(waiting["image"]))
-                await self._storage.delete(key)
-            except (RegistryError, ValueError, TypeError, KeyError):
-                self.log.failure("a tag that waited for {image} could not be set: push it again", image=str(image))
-
-    async def _first_missing(self, image: ImageId) -> ImageId | None:
-        """The nearest of the image and its ancestors that is not complete."""
-        for each in await self._images.ancestry(image):
-            try:
-                await self._images.get(each)
-            except (ImageUnknown, ImageInProgress):
-                return each
-        return None
+            await self.prepare(repository, tag)
+        except NotFound:
+            self.log.debug("{repository}:{tag} is not for v2 yet", repository=str(repository), tag=str(tag))
+        except StorageError:
+            self.log.failure("{repository}:{tag} could not be prepared for v2; its first pull tries again",
+                             repository=str(repository), tag=str(tag))
 
     async def _make(self, repository: Repository, image: ImageId) -> Made:
         """The manifest of an image, whose blobs the repository then holds.
@@ -242,10 +210,8 @@ class ImageTags:
         await self._storage.put(layout.image_manifest(image), str(made.digest).encode())
         return made
 
-    # Tags of old stores
-
     async def prepare(self, repository: Repository, tag: Tag) -> Digest:
-        """Make an ordinary tag of one that docker-registry 0.x left; nothing that it left is changed.
+        """Give a tag that names an image its link. What docker-registry 0.x left is not changed.
 
         :raises NotFound: there is none, or no manifest can describe what it stands for.
         """
@@ -258,7 +224,8 @@ class ImageTags:
         try:
             made = await self._make(repository, image)
         except (LayerInvalid, ImageUnknown, ImageInProgress, ImageInvalid) as error:
-            self.log.warn("{repository}:{tag} of an old store cannot be served through v2: {kind} {error}",
+            level = LogLevel.debug if isinstance(error, ImageInProgress) else LogLevel.warn
+            self.log.emit(level, "{repository}:{tag} cannot be served by v2: {kind} {error}",
                           repository=str(repository), tag=str(tag), kind=type(error).__name__, error=str(error))
             raise NotFound(str(tag)) from None
         await self._manifests.put(repository, made.digest, made.manifest, None)

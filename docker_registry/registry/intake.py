@@ -8,9 +8,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from docker_registry.deferreds import together
-from docker_registry.errors import LayerInvalid
 from docker_registry.names import UploadId
-from docker_registry.registry.checksums import LayerSums, Tarsum
+from docker_registry.registry.archive_limits import ArchiveLimits
+from docker_registry.registry.checksums import LayerSums, TarsumVersion, UnpackedSums
 from docker_registry.registry.layers import Layer
 from docker_registry.registry.uploads import PIECE, Source
 from docker_registry.storage import layout
@@ -37,7 +37,7 @@ class Intake:
         try:
             while parts := await source.read():
                 await together(writer.write(parts, [sums.raw]), self._runner.slow(_show, sums.unpacked, parts))
-            layer = await self._runner.slow(_layer, sums)
+            layer = await self._runner.slow(sums.finish)
             await writer.commit(layout.blob(layer.digest))
         except BaseException:
             await writer.abandon()
@@ -54,23 +54,20 @@ class Intake:
             )
 
         await self._each_piece(opener, show)
-        return await self._runner.slow(_layer, sums)
+        return await self._runner.slow(sums.finish)
 
     async def tarsums(self, opener: Opener, image_json: bytes) -> tuple[str, ...]:
         """The checksums over the members of the archive, as docker before 0.9 sent them; none if it is no archive."""
-        versions = [Tarsum(image_json, 0), Tarsum(image_json, 1)]
-        try:
-            await self.feed(opener, *versions)
-            return tuple([await self._runner.slow(each.finish) for each in versions])
-        except LayerInvalid:
-            return ()
+        sums = UnpackedSums(image_json, list(TarsumVersion), ArchiveLimits())
+        await self.feed(opener, sums)
+        await self._runner.slow(sums.finish)
+        return sums.sums
 
-    async def feed(self, opener: Opener, *digesters: Digester) -> None:
-        """Show stored bytes to each of ``digesters``, off the reactor."""
+    async def feed(self, opener: Opener, digester: Digester) -> None:
+        """Show stored bytes to ``digester``, off the reactor."""
 
         async def show(piece: bytes) -> None:
-            for each in digesters:
-                await self._runner.slow(each.update, piece)
+            await self._runner.slow(digester.update, piece)
 
         await self._each_piece(opener, show)
 
@@ -84,16 +81,5 @@ class Intake:
 
 
 def _show(digester: Digester, parts: Sequence[bytes]) -> None:
-    for part in parts:
-        digester.update(part)
+    digester.update(b"".join(parts))        # each call gives the interpreter's lock away, and waits to have it back
 
-
-def _layer(sums: LayerSums) -> Layer:
-    sums.finish()
-    return Layer(
-        digest=sums.digest,
-        size=sums.size,
-        diff_id=sums.diff_id,
-        media_type=sums.media_type,
-        sums=(sums.payload,),
-    )

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from docker_registry.deferreds import Shield
 from docker_registry.errors import StorageError
-from docker_registry.names import ImageId, UploadId
+from docker_registry.names import UploadId
 from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.catalogue import Catalogue
 from docker_registry.registry.contents import Contents
@@ -51,7 +51,7 @@ class Registry:
         self.blobs = Blobs(storage, now, self.catalogue)
         self.uploads = Uploads(storage, runner, now, settings, self.blobs, self._shield)
         self.manifests = Manifests(storage, runner, settings, self.blobs, self.tags, locks, self._shield)
-        self.images = Images(storage, runner, self.blobs, locks, self._shield, self._completed)
+        self.images = Images(storage, runner, self.blobs, locks, self._shield)
         self.contents = Contents(storage, runner, self.images)
         self.image_tags = ImageTags(
             storage, self.images, self.manifests, self.tags, self.blobs, self.old, self.catalogue, locks, self._shield
@@ -59,9 +59,6 @@ class Registry:
         self.tags.prepare = self.image_tags.prepare
         self.referrers = Referrers(storage, self.manifests, self.tags)
         self._purge = UploadPurge(storage, self.catalogue, self.uploads, clock, now, settings.upload_purge_age)
-
-    async def _completed(self, image: ImageId) -> None:
-        await self.image_tags.completed(image)
 
     async def check(self) -> dict[str, str]:
         """What does not work, by service: the store is written, read and deleted."""

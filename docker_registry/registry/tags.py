@@ -91,15 +91,17 @@ class Tags:
         """
         was_old = await self._forget_old(repository, tag)
         try:
-            await self.unlink(repository, tag)
+            await self._storage.delete(layout.tag_link(repository, tag))
         except NotFound:
             if not was_old:
                 raise
-
-    async def unlink(self, repository: Repository, tag: Tag) -> None:
-        """:raises NotFound: no such link."""
-        await self._storage.delete(layout.tag_link(repository, tag))
         await self._storage.delete_tree(layout.tag(repository, tag))
+
+    async def release(self, repository: Repository, tag: Tag) -> None:
+        """Take the link away, if there is one, so that what an old store says of the tag counts."""
+        (gone,) = await outcomes(self._storage.delete(layout.tag_link(repository, tag)))
+        if isinstance(gone, Exception) and not isinstance(gone, NotFound):
+            raise gone
 
     async def forget_old_repository(self, repository: Repository) -> None:
         """Remove what docker-registry 0.x said of a repository."""

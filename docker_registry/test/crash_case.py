@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Awaitable, Coroutine
 from pathlib import Path
@@ -41,6 +42,10 @@ class CrashCase(SynchronousTestCase):
         self.clock.advance(int(time.time()))
         self.base = Path(self.mktemp())
         self.base.mkdir(parents=True)
+
+    def tearDown(self) -> None:
+        gc.collect()
+        self.flushLoggedErrors(Killed)              # of work that nobody waited for
 
     def promises(self) -> Any:
         """What a client was told is done: nothing yet."""

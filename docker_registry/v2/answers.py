@@ -27,7 +27,9 @@ ASK_AGAIN = (b"Cache-Control", b"no-cache")
 """What a tag names does."""
 
 
-def send(request: Request, status: int, headers: Headers | bytes, content: bytes = b"", length: int | None = None) -> None:
+def send(
+    request: Request, status: int, headers: Headers | bytes, content: bytes = b"", length: int | None = None
+) -> None:
     if not isinstance(headers, bytes):
         headers = [VERSION, NOSNIFF, *headers]
     request.answer(status, headers, content, length)
