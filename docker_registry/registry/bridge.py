@@ -136,7 +136,7 @@ def images_of(document: Document, config: dict[str, Any]) -> list[MadeImage]:
             members["created"] = _time(config.get("created") or said.get("created"))
         members |= {"id": str(image), "Size": descriptor.size} | ({"parent": str(parent)} if parent else {})
         diff_id = diff_ids[number] if number < len(diff_ids) else None
-        layer = Layer(descriptor.digest, descriptor.size, diff_id, _LAYERS[descriptor.media_type])
+        layer = Layer(descriptor.digest, descriptor.size, diff_id, 0, _LAYERS[descriptor.media_type])
         made.append(MadeImage(image, _bytes(members), layer))
     return made
 

@@ -17,6 +17,7 @@ class Layer:
     """:ivar digest: of the bytes as they are stored; the name of the blob.
     :ivar size: of those bytes.
     :ivar diff_id: of the archive without its compression; ``None`` if it cannot be unpacked.
+    :ivar unpacked: bytes of the archive without its compression; 0 if that is not known.
     :ivar media_type: as a manifest says it.
     :ivar sums: checksums of JSON and layer, as v1 writes them: ``sha256:...``, ``tarsum+sha256:...``. None are known of
         a layer that came through v2.
@@ -25,6 +26,7 @@ class Layer:
     digest: Digest
     size: int
     diff_id: Digest | None
+    unpacked: int
     media_type: str
     sums: tuple[str, ...] = ()
 
@@ -38,6 +40,7 @@ class Layer:
             "digest": str(self.digest),
             "size": self.size,
             "diff_id": str(self.diff_id) if self.diff_id else None,
+            "unpacked": self.unpacked,
             "media_type": self.media_type,
             "sums": list(self.sums),
         }
@@ -50,6 +53,7 @@ class Layer:
                 digest=Digest.parse(record["digest"]),
                 size=int(record["size"]),
                 diff_id=Digest.parse(record["diff_id"]) if record["diff_id"] else None,
+                unpacked=int(record["unpacked"]),
                 media_type=str(record["media_type"]),
                 sums=tuple(map(str, record["sums"])),
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -27,6 +28,20 @@ from docker_registry.registry.uploads import Uploads
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IStorage
 from docker_registry.threads import Runner
+
+
+@dataclass(frozen=True, slots=True)
+class FoundName:
+    name: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """:ivar total: how many there are on all pages."""
+
+    total: int
+    entries: tuple[FoundName, ...]
 
 
 class Registry:
@@ -59,6 +74,15 @@ class Registry:
         self.tags.prepare = self.image_tags.prepare
         self.referrers = Referrers(storage, self.manifests, self.tags)
         self._purge = UploadPurge(storage, self.catalogue, self.uploads, clock, now, settings.upload_purge_age)
+
+    async def search(self, term: str, page: int, count: int) -> Found:
+        """Repositories with ``term`` in their name: the ``page``-th, from 1, of ``count``."""
+        names: list[str] = []
+        after = ""
+        while more := await self.catalogue.page(after, self.settings.max_page):
+            names += [str(name) for name in more if term.lower() in str(name)]
+            after = str(more[-1])
+        return Found(len(names), tuple(FoundName(name) for name in names[(page - 1) * count : page * count]))
 
     async def check(self) -> dict[str, str]:
         """What does not work, by service: the store is written, read and deleted."""

@@ -161,8 +161,9 @@ class LocalWriter:
         return self._runner.slow(translating(self._commit), key)
 
     def _commit(self, key: str) -> None:
-        self._system.set_size(self._fd, self.offset)
         self._storage.fsync(self._fd)
+        # Not earlier: a length that outlives the bytes would condemn an upload that goes on after a power cut.
+        self._system.set_size(self._fd, self.offset)
         self._storage.publish(self._directory, self._key.rpartition("/")[2], key)
         self._close()
 

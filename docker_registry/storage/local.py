@@ -272,8 +272,14 @@ class LocalStorage:
         directory = self._directory(above)
         try:
             fd = self._system.open_new(directory, last)
+        except BaseException:
+            self._system.close(directory)
+            raise
+        try:
+            self._system.forget_size(fd)        # of what was there, and was not published
             return LocalWriter(self, self._system, self._runner, key, fd, directory, 0)
         except BaseException:
+            self._system.close(fd)
             self._system.close(directory)
             raise
 

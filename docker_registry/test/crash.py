@@ -34,7 +34,9 @@ class DyingSystem(System):
         self.last = last
         self._backup = backup
         self._data: set[str] = set()                            # files
+        self._synced: dict[str, int] = {}                       # how much of a file is durable
         self._entries: dict[str, dict[str, str | None]] = defaultdict(dict)     # directory -> name -> what was there
+        self._moved: dict[str, str] = {}                        # from where a file came that a rename brought
 
     def _count(self, call: str, subject: str) -> None:
         if self.last is not None and self.calls >= self.last:
@@ -50,6 +52,7 @@ class DyingSystem(System):
         existed = os.path.exists(os.path.join(directory, name))
         fd = super().open_new(root, path)
         self._data.add(os.path.join(directory, name))
+        self._synced[os.path.join(directory, name)] = 0
         if not existed:
             self._entries[directory].setdefault(name, None)
         return fd
@@ -58,9 +61,14 @@ class DyingSystem(System):
         super().write(fd, parts)
         self._data.add(_path(fd))
 
+    def truncate(self, fd: int, size: int) -> None:
+        super().truncate(fd, size)
+        self._synced[_path(fd)] = min(size, self._synced.get(_path(fd), 0))
+
     def fsync(self, fd: int) -> None:
         super().fsync(fd)
         self._data.discard(_path(fd))
+        self._synced[_path(fd)] = os.fstat(fd).st_size
         self._entries.pop(_path(fd), None)
 
     def mkdir(self, directory: int, name: str) -> None:
@@ -77,6 +85,8 @@ class DyingSystem(System):
         super().rename(source, name, target, new)
         self._entries[_path(target)].setdefault(new, kept)
         self._entries[_path(source)].pop(name, None)
+        self._moved[to] = old
+        self._synced[to] = self._synced.pop(old, 0)
         if old in self._data:
             self._data.discard(old)
             self._data.add(to)
@@ -85,11 +95,14 @@ class DyingSystem(System):
         """Lose all that may be lost."""
         for path in self._data:
             if os.path.isfile(path):
-                os.truncate(path, os.path.getsize(path) // 2)
+                os.truncate(path, (os.path.getsize(path) + self._synced[path]) // 2)
         for directory, names in self._entries.items():
             for name, before in names.items():
                 path = os.path.join(directory, name)
-                if os.path.isdir(path):
+                old = self._moved.get(path, "")
+                if os.path.exists(path) and os.path.isdir(os.path.dirname(old)):
+                    os.rename(path, old)                # a rename is lost as a whole
+                elif os.path.isdir(path):
                     shutil.rmtree(path)
                 elif os.path.exists(path):
                     os.unlink(path)

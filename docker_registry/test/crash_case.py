@@ -35,6 +35,8 @@ async def found(work: Awaitable[R], *absent: type[Exception]) -> R | None:
 
 
 class CrashCase(SynchronousTestCase):
+    """:ivar storage: what was left, opened again, while it is checked."""
+
     timeout = 300
 
     def setUp(self) -> None:
@@ -93,13 +95,13 @@ class CrashCase(SynchronousTestCase):
             self.open_and_check(root, done, number)
 
     def open_and_check(self, root: Path, done: Any, number: int) -> None:
-        storage, registry = self.start(root, System())
+        self.storage, registry = self.start(root, System())
         self.check(registry, done, str(number))
         self.assertEqual(list((root / TMP).iterdir()), [], number)
         self.assertEqual(list((root / QUARANTINE).iterdir()), [], number)
         if number % AGAIN == 0:
             self.check_again(registry, str(number))
-        self.successResultOf(storage.close())
+        self.successResultOf(self.storage.close())
 
     def has_died(self, running: Deferred[None]) -> bool:
         outcome: list[Any] = []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from docker_registry.digest import Digest
-from docker_registry.errors import BlobUnknown, ManifestUnknown
+from docker_registry.errors import BlobUnknown, ManifestUnknown, UploadUnknown
 from docker_registry.names import Tag, UploadId
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.uploads import Chunk
+from docker_registry.storage import layout
 from docker_registry.test.crash_case import CrashCase, found
 from docker_registry.test.registry_case import LATEST, REPOSITORY, Parts, RegistryCase
 
@@ -22,6 +23,7 @@ class Acknowledged:
         self.manifests: set[bytes] = set()
         self.tag: list[bytes | None] = [None]       # what it may be: after an attempt nobody answered, either
         self.sessions: dict[UploadId, tuple[bytes, int]] = {}
+        self.closing: dict[UploadId, tuple[bytes, int]] = {}
         self.deleted: set[bytes] = set()
 
 
@@ -43,11 +45,13 @@ class CrashTests(CrashCase):
             upload = await registry.uploads.start(REPOSITORY)
             done.sessions[upload] = content, 0
             half = len(content) // 2
-            for part in (content[:half], content[half:]):
+            *parts, last = content[:half], content[half:], *([b""] if content == LAYERS[0] else [])
+            for part in parts:
                 offset = await registry.uploads.append(REPOSITORY, upload, Parts(part), Chunk())
                 done.sessions[upload] = content, offset
-            del done.sessions[upload]               # from here on it may be gone, or still be there
-            await registry.uploads.finish(REPOSITORY, upload, Digest.of(content), Parts(), Chunk())
+            done.closing[upload] = done.sessions.pop(upload)    # from here on it may be gone, or still be there
+            await registry.uploads.finish(REPOSITORY, upload, Digest.of(content), Parts(last), Chunk())
+            del done.closing[upload]
             done.blobs.add(content)
         await registry.uploads.take(REPOSITORY, Digest.of(CONFIG), Parts(CONFIG), Chunk())
         for content in (self.first, self.second):
@@ -73,10 +77,18 @@ class CrashTests(CrashCase):
             reader = run(found(registry.blobs.open(REPOSITORY, Digest.of(content)), BlobUnknown))
             if reader is not None:
                 self.assertEqual(self.successResultOf(reader.read(1 << 20)), content, label)
+        for upload, (content, offset) in done.closing.items():
+            held = run(found(registry.uploads.offset(REPOSITORY, upload), UploadUnknown))
+            if not held and offset:             # its bytes have become the blob
+                size = self.successResultOf(self.storage.stat(layout.blob(Digest.of(content)))).size
+                self.assertEqual(size, len(content), label)
+            else:
+                self.assertGreaterEqual(held, offset, label)
         for content in (self.first, self.second):
             manifest = run(found(registry.manifests.get(REPOSITORY, Digest.of(content)), ManifestUnknown))
-            if content in done.manifests or manifest is not None:
-                self.assertEqual(manifest and manifest.content, content, label)
+            self.assertFalse(content in done.manifests and manifest is None, label)
+            if manifest is not None:
+                self.assertEqual(manifest.content, content, label)
                 for each in manifest.document.blobs:
                     self.assertEqual(run(registry.blobs.size(REPOSITORY, each.digest)), each.size, label)
         tagged = run(found(registry.manifests.get(REPOSITORY, LATEST), ManifestUnknown))

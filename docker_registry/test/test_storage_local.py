@@ -146,6 +146,20 @@ class FaultTests(LocalCase):
         self.assertGreater(number, 1)
         self.successResultOf(storage.close())
 
+    def test_begun_again_after_a_commit_that_failed(self) -> None:
+        """The length that was noted for the commit does not judge what is written instead."""
+        self.successResultOf(self.storage.close())
+        storage = self.open(FaultySystem(errno.ENOSPC, last=1, only="rename"))
+        writer = self.successResultOf(storage.create("u/1/data"))
+        self.successResultOf(writer.write([b"whole"]))
+        self.failureResultOf(writer.commit("a/b/c"), StorageFull)
+        self.successResultOf(writer.close())
+        writer = self.successResultOf(storage.create("u/1/data"))
+        self.successResultOf(writer.write([b"wh"]))
+        self.successResultOf(writer.sync())
+        self.successResultOf(writer.close())
+        self.assertEqual(self.successResultOf(storage.stat("u/1/data")).size, 2)
+
     def test_no_durability_is_claimed(self) -> None:
         """Whatever fsync fails, the caller hears of it (C5)."""
         self.successResultOf(self.storage.close())

@@ -1,0 +1,219 @@
+"""Sums of layers: against a second, simple computation with the standard library."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import io
+import lzma
+import tarfile
+import threading
+import zlib
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from docker_registry.digest import Digest
+from docker_registry.errors import LayerInvalid
+from docker_registry.registry.archive_limits import ArchiveLimits
+from docker_registry.registry.checksums import Attempt, LayerSums, Tarsum, TarsumVersion
+from docker_registry.storage.interface import Digester
+from docker_registry.test.layer_case import archives, cuts, extended, header, member, pieces, record, show, tar
+
+J = b'{"id": "46af0962ab5a"}'
+EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def expected_tarsum(image_json: bytes, layer: bytes, version: TarsumVersion = TarsumVersion.V0) -> str:
+    """Word for word from the description, with `tarfile` to read the archive."""
+    sums = []
+    with tarfile.open(fileobj=io.BytesIO(layer), errors="surrogateescape", encoding="utf-8") as archive:
+        for info in archive:
+            name = info.name + "/" if info.isdir() else info.name
+            fields = [("name", name), ("mode", info.mode), ("uid", info.uid), ("gid", info.gid), ("size", info.size),
+                      ("mtime", int(info.mtime)), ("typeflag", info.type.decode()), ("linkname", info.linkname),
+                      ("uname", info.uname), ("gname", info.gname), ("devmajor", info.devmajor),
+                      ("devminor", info.devminor)]
+            if version is TarsumVersion.V1:
+                fields = [field for field in fields if field[0] != "mtime"]
+                fields += sorted((key.removeprefix("SCHILY.xattr."), value) for key, value in info.pax_headers.items()
+                                 if key.startswith("SCHILY.xattr."))
+            text = "".join(f"{key}{value}" for key, value in fields).encode("utf-8", "surrogateescape")
+            file = archive.extractfile(info) if info.isreg() else None
+            sums.append(hashlib.sha256(text + (file.read() if file else b"")).hexdigest())
+    return f"{version.value}:{hashlib.sha256(image_json + ''.join(sorted(sums)).encode()).hexdigest()}"
+
+
+class TarsumTests(SynchronousTestCase):
+    def sum(self, layer: bytes, version: TarsumVersion = TarsumVersion.V0) -> str:
+        return str(show(Tarsum(J, version), layer))
+
+    def test_by_hand(self) -> None:
+        """One member, spelled out: the reference of the other tests may not share a mistake with the code."""
+        layer = header(name=b"etc", typeflag=b"5", mode=b"0040755\0", mtime=b"12127547752\0", uid=b"1\0     ",
+                       gid=b"     2\0", uname=b"u")
+        text = b"nameetc/mode16877uid1gid2size0mtime1365168106typeflag5linknameunameugnamedevmajor0devminor0"
+        inner = hashlib.sha256(text).hexdigest().encode()
+        self.assertEqual(self.sum(layer), f"tarsum+sha256:{hashlib.sha256(J + inner).hexdigest()}")
+        inner = hashlib.sha256(text.replace(b"mtime1365168106", b"")).hexdigest().encode()
+        self.assertEqual(self.sum(layer, TarsumVersion.V1), f"tarsum.v1+sha256:{hashlib.sha256(J + inner).hexdigest()}")
+
+    @settings(max_examples=60, deadline=None)
+    @given(archives, st.data())
+    def test_like_the_description(self, layer: bytes, data: st.DataObject) -> None:
+        for version in TarsumVersion:
+            sums = str(show(Tarsum(J, version), layer, data.draw(cuts(layer))))
+            self.assertEqual(sums, expected_tarsum(J, layer, version))
+
+    def test_order_of_members_does_not_matter(self) -> None:
+        a, b = member("a", b"1"), member("b", b"2")
+        self.assertEqual(self.sum(tar([a, b])), self.sum(tar([b, a])))
+        self.assertNotEqual(self.sum(tar([a, b])), self.sum(tar([a, member("b", b"3")])))
+
+    def test_extended_attributes_are_of_version_1_only(self) -> None:
+        """As docker writes them: not text."""
+        plain = tar([member("ping", b"x")])
+        with_attribute = extended(record(b"SCHILY.xattr.security.capability", b"\1\0\0\2\0\xff=\n")) + plain
+        self.assertEqual(self.sum(plain), self.sum(with_attribute))
+        self.assertEqual(self.sum(plain), expected_tarsum(J, plain))
+        self.assertNotEqual(self.sum(plain, TarsumVersion.V1), self.sum(with_attribute, TarsumVersion.V1))
+
+    def test_no_members(self) -> None:
+        for layer in (b"", bytes(1024), bytes(10240)):
+            self.assertEqual(self.sum(layer), f"tarsum+sha256:{hashlib.sha256(J).hexdigest()}")
+
+    def test_no_end_marker(self) -> None:
+        layer = tar([member("a", b"1" * 512), member("b", b"2")])
+        content = len(layer.rstrip(b"\0"))
+        self.assertEqual(self.sum(layer[:2048]), self.sum(layer))
+        self.assertEqual(self.sum(layer[:content]), self.sum(layer), "not even filled up to a block")
+
+    def test_typeflag_nul_stays(self) -> None:
+        self.assertNotEqual(self.sum(header(typeflag=b"\0")), self.sum(header(typeflag=b"0")))
+
+    def test_broken(self) -> None:
+        layer = tar([member("a", b"1" * 600), member("b", b"2")])
+        for broken in (layer[:100], layer[:700], layer[:1600], b"no tar" * 200, layer[:512] + b"\xff" * 2048):
+            with self.assertRaises(LayerInvalid):
+                self.sum(broken)
+
+
+class LayerSumsTests(SynchronousTestCase):
+    def test_payload_of_the_description(self) -> None:
+        for image_json, payload in (
+            (b"", "01ba4719c80b6fe911b091a7c05124b64eeece964e09c058ef8f9805daca546b"),
+            (b"test", "f2ca1bb6c7e907d06dafe4687e579fce76b37e4e93b7605022da52e6ccc26fd2"),
+        ):
+            self.assertEqual(LayerSums(image_json).finish().sums, (f"sha256:{payload}",))
+
+    @settings(max_examples=40, deadline=None)
+    @given(archives, st.sampled_from(["gzip", "members", "bzip2", "xz", "none"]), st.data())
+    def test_however_packed_and_cut(self, archive: bytes, packing: str, data: st.DataObject) -> None:
+        half = len(archive) // 2
+        layer = {
+            "gzip": gzip.compress,
+            "members": lambda it: gzip.compress(it[:half]) + gzip.compress(b"") + gzip.compress(it[half:]) + bytes(7),
+            "bzip2": lambda it: bz2.compress(it[:half]) + bz2.compress(it[half:]),
+            "xz": lambda it: lzma.compress(it[:half]) + bytes(8) + lzma.compress(it[half:]),
+            "none": bytes,
+        }[packing](archive)
+        sums = LayerSums(J, tuple(TarsumVersion))
+        for piece in pieces(layer, data.draw(cuts(layer))):
+            sums.update(piece)
+        found = sums.finish()
+        self.assertEqual(found.digest, Digest.of(layer))
+        self.assertEqual(found.size, len(layer))
+        self.assertEqual(found.diff_id, Digest.of(archive))
+        self.assertEqual(found.unpacked, len(archive))
+        self.assertEqual(found.sums, (
+            f"sha256:{hashlib.sha256(J + bytes([10]) + layer).hexdigest()}",
+            *(expected_tarsum(J, archive, version) for version in TarsumVersion),
+        ))
+
+    def test_media_types(self) -> None:
+        archive = tar([member("a", b"1")])
+        docker = "application/vnd.docker.image.rootfs.diff.tar"
+        for layer, media_type in (
+            (archive, docker), (b"", docker), (gzip.compress(archive), f"{docker}.gzip"),
+            (bz2.compress(archive), docker), (lzma.compress(archive), docker),
+            (b"\x28\xb5\x2f\xfd" + bytes(20), "application/vnd.oci.image.layer.v1.tar+zstd"),
+            (tar([member("BZh9 is a name", b"1")]), docker),
+        ):
+            sums = LayerSums(J)
+            sums.update(layer)
+            self.assertEqual(sums.finish().media_type, media_type)
+
+    def test_nothing(self) -> None:
+        """docker 0.7 sends no bytes, or the gzip of none, for an image that changes no file."""
+        for layer in (b"", gzip.compress(b"")):
+            sums = LayerSums(J, [TarsumVersion.V0])
+            sums.update(layer)
+            found = sums.finish()
+            self.assertEqual((found.diff_id, found.unpacked), (Digest("sha256", EMPTY), 0))
+            self.assertEqual(found.sums[1], f"tarsum+sha256:{hashlib.sha256(J).hexdigest()}")
+
+    def test_what_cannot_be_unpacked_is_taken(self) -> None:
+        """It has the sums of its bytes, and no diff id."""
+        whole = gzip.compress(b"content" * 1000)
+        changed = whole[:-8] + bytes(8)
+        for layer in (whole[:-1], whole[:-9], whole[:30], changed, whole + b"more", b"\x1f\x8b", b"\x1f\x8bnot gzip",
+                      lzma.compress(b"c")[:-1], bz2.compress(b"c")[:-1], b"\x28\xb5\x2f\xfd" + bytes(20)):
+            sums = LayerSums(J, [TarsumVersion.V0])
+            sums.update(layer)
+            found = sums.finish()
+            self.assertEqual((found.diff_id, found.unpacked), (None, 0), layer[-20:])
+            self.assertEqual(found.digest, Digest.of(layer))
+            self.assertEqual(len(found.sums), 1)
+            self.assertIsNotNone(sums.unpacked.refusal)
+
+    def test_no_tar(self) -> None:
+        """It has a diff id all the same, and no tarsum."""
+        sums = LayerSums(J, [TarsumVersion.V0])
+        sums.update(b"no tar" * 1000)
+        found = sums.finish()
+        self.assertEqual(found.diff_id, Digest.of(b"no tar" * 1000))
+        self.assertEqual(len(found.sums), 1)
+
+    def test_bomb(self) -> None:
+        """12 GiB of zeros arrive in 12 MB; the push goes on, and hardly any of them is unpacked."""
+        deflate = zlib.compressobj(9, zlib.DEFLATED, 31)
+        zeros = bytes(1 << 20)
+        layer = b"".join(deflate.compress(zeros) for _ in range(256)) + deflate.flush()
+        sums = LayerSums(J, [TarsumVersion.V0], ArchiveLimits(ratio_from=8 << 20))
+        sums.update(layer)
+        found = sums.finish()
+        self.assertEqual((found.digest, found.diff_id), (Digest.of(layer), None))
+        assert sums.unpacked.refusal is not None
+        self.assertEqual(sums.unpacked.refusal.__notes__, ["unpacks to more than 200 times its size"])
+
+    def test_two_threads(self) -> None:
+        layer = gzip.compress(tar([member(f"{n}", bytes([n]) * 10000) for n in range(50)]))
+        sums = LayerSums(J, [TarsumVersion.V0])
+
+        def run(half: Digester) -> None:
+            for start in range(0, len(layer), 100):
+                half.update(layer[start:start + 100])
+
+        threads = [threading.Thread(target=run, args=(half,)) for half in (sums.raw, sums.unpacked)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        alone = LayerSums(J, [TarsumVersion.V0])
+        alone.update(layer)
+        self.assertEqual(sums.finish(), alone.finish())
+
+
+class AttemptTests(SynchronousTestCase):
+    def test_refusals(self) -> None:
+        for data in (b"x" * 512, b"x"):
+            attempt = Attempt(Tarsum(J))
+            attempt.update(data)
+            attempt.update(data)
+            self.assertFalse(attempt.finish())
+            self.assertEqual(str(attempt.refusal), "Layer format not supported")
+        attempt = Attempt(Tarsum(J))
+        attempt.update(bytes(512))
+        self.assertTrue(attempt.finish())
