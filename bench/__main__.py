@@ -91,7 +91,8 @@ def _measure(sizes: Sizes, only: re.Pattern[str], compared: bool) -> list[Result
             rows = [row for row in group.rows if only.search(row.what)]
             if not rows:
                 continue
-            with _running(home / str(number), group, compared, any(row.unsynced for row in rows)) as contestants:
+            beside = compared and not group.alone
+            with _running(home / str(number), group, beside, any(row.unsynced for row in rows)) as contestants:
                 for row in rows:
                     _say(row.what)
                     results += compare(row, contestants, sizes.rounds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import signal
 import time
@@ -101,6 +102,40 @@ def _push_one(connection: Connection, repository: str, content: Content, way: Wa
         connection.socket.sendall(content.tail)
         answer = connection.answer()
     _expect(answer, 201)
+
+
+def push_image(port: int, repository: str, content: Content) -> float:
+    """Push an image of one layer as docker 1.5 did, and tag it.
+
+    :returns: seconds, from the first request to the last answer.
+    :raises LoadFailed: an answer is not what it should be.
+    """
+    described = json.dumps({"id": _image(content), "architecture": "amd64", "os": "linux"}).encode()
+    payload = content.sum_after(described + b"\n")
+    with Connection(port) as connection:
+        began = time.perf_counter()
+        _expect(connection.ask("PUT", f"/v1/images/{_image(content)}/json", content=described), 200)
+        connection.send("PUT", image_layer(content), "Transfer-Encoding: chunked")
+        _send_file(connection, content.chunked)
+        connection.socket.sendall(chunk(content.tail) + b"0\r\n\r\n")
+        _expect(connection.answer(), 200)
+        answer = connection.ask(
+            "PUT", f"/v1/images/{_image(content)}/checksum", f"X-Docker-Checksum-Payload: sha256:{payload}"
+        )
+        _expect(answer, 200)
+        tagged = json.dumps(_image(content)).encode()
+        _expect(connection.ask("PUT", f"/v1/repositories/{repository}/tags/latest", content=tagged), 200)
+        return time.perf_counter() - began
+
+
+def image_layer(content: Content) -> str:
+    """Where the layer of an image is that `push_image` pushed."""
+    return f"/v1/images/{_image(content)}/layer"
+
+
+def _image(content: Content) -> str:
+    """The image's id, which is the client's choice."""
+    return content.digest.removeprefix("sha256:")
 
 
 def _send_file(connection: Connection, path: str | None) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tarfile
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +35,17 @@ class Content:
     chunked: str | None = None
 
 
+    def sum_after(self, before: bytes) -> str:
+        """The sha256 of ``before`` and the content, in hexadecimal."""
+        digest = hashlib.sha256(before)
+        if self.file is not None:
+            with Path(self.file).open("rb") as file:
+                while block := file.read(BLOCK):
+                    digest.update(block)
+        digest.update(self.tail)
+        return digest.hexdigest()
+
+
 def small(size: int) -> Content:
     """A new blob that lies in memory."""
     tail = os.urandom(size)
@@ -46,6 +60,7 @@ class Large:
     """
 
     def __init__(self, size: int, directory: Path) -> None:
+        directory.mkdir(exist_ok=True)
         self._size = size
         self._file = directory / f"{size}"
         self._chunked = directory / f"{size}.chunked"
@@ -63,16 +78,50 @@ class Large:
     @cached_property
     def _digest(self) -> hashlib._Hash:
         digest = hashlib.sha256()
-        left = self._size - TAIL
         with self._file.open("wb") as plain, self._chunked.open("wb") as chunked:
-            while left:
-                block = os.urandom(min(BLOCK, left))
-                left -= len(block)
+            for block in self._blocks():
                 digest.update(block)
                 plain.write(block)
                 for at in range(0, len(block), CHUNK):
                     chunked.write(chunk(block[at : at + CHUNK]))
         return digest
+
+    def _blocks(self) -> Iterator[bytes]:
+        left = self._size - TAIL
+        while left:
+            block = os.urandom(min(BLOCK, left))
+            left -= len(block)
+            yield block
+
+
+class Archive(Large):
+    """New layers: archives of one file of random bytes, compressed as far as that goes.
+
+    :param size: of the file in the archive, in bytes.
+    """
+
+    def __init__(self, size: int, directory: Path) -> None:
+        super().__init__(size, directory / "archive")
+
+    def content(self) -> Content:
+        """What makes it new is the name that a last part of gzip, without content, may have."""
+        digest = self._digest.copy()
+        tail = b"\x1f\x8b\x08\x08" + bytes(6) + os.urandom(TAIL).hex().encode() + b"\0\x03\0" + bytes(8)
+        digest.update(tail)
+        size = self._file.stat().st_size + len(tail)
+        return Content(f"sha256:{digest.hexdigest()}", size, tail, str(self._file), str(self._chunked))
+
+    def _blocks(self) -> Iterator[bytes]:
+        packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+        member = tarfile.TarInfo("random")
+        member.size = self._size
+        yield packer.compress(member.tobuf())
+        left = self._size
+        while left:
+            block = os.urandom(min(BLOCK, left))
+            left -= len(block)
+            yield packer.compress(block)
+        yield packer.compress(bytes(-self._size % 512 + 1024)) + packer.flush()
 
 
 def chunk(data: bytes) -> bytes:

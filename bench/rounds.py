@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from bench.failures import LoadFailed
@@ -57,6 +57,7 @@ class Row:
     """:ivar load: puts it on a registry; its processor time, memory and heartbeat are watched meanwhile.
     :ivar unsynced: whether ours is also measured with ``sync: false``, for a row of its own.
     :ivar fresh: whether each load has a process without a past.
+    :ivar beside: a load on ours that it is compared with, in the other registry's place.
     """
 
     what: str
@@ -65,6 +66,7 @@ class Row:
     target: Target
     unsynced: bool = False
     fresh: bool = False
+    beside: Callable[[Registry], Outcome] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,8 @@ def compare(row: Row, contestants: Contestants, rounds: int) -> list[Result]:
     """Measure ``row`` on all contestants in turn, ``rounds`` times."""
     result = Result(row.what, row.unit, row.target)
     results = [result]
+    if row.beside is not None:
+        return [_compare_with_itself(row, replace(row, load=row.beside), contestants.ours, result, rounds)]
     turns = [registry for registry in (contestants.ours, contestants.other) if registry is not None]
     if row.unsynced and contestants.unsynced is not None:
         turns.append(contestants.unsynced)
@@ -148,6 +152,17 @@ def compare(row: Row, contestants: Contestants, rounds: int) -> list[Result]:
         for each in results:
             each.failure = str(error)
     return results
+
+
+def _compare_with_itself(row: Row, beside: Row, ours: Registry, result: Result, rounds: int) -> Result:
+    try:
+        for _ in range(rounds):
+            sample = _sample(row, ours)
+            result.theirs.append(_sample(beside, ours))
+            result.ours.append(sample)
+    except (LoadFailed, OSError) as error:
+        result.failure = str(error)
+    return result
 
 
 def _keep(samples: Mapping[str, Sample], contestants: Contestants, results: Sequence[Result]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench import client, wrk
 from bench.client import Client, Way
-from bench.contents import Content, Large, small
+from bench.contents import Archive, Content, Large, small
 from bench.failures import LoadFailed
 from bench.registries import Registry
 from bench.rounds import MIB, Outcome, Row, Target, Unit
@@ -34,6 +34,7 @@ class Sizes:
     :ivar seconds: of each of wrk's runs.
     :ivar connections: of its runs.
     :ivar download, upload, layer: bytes of the blobs in the rows that are called so.
+    :ivar archive: bytes of the layer in the rows of protocol v1.
     :ivar pushes: of small blobs in a row.
     :ivar uploads: in parallel, of ``layer`` bytes.
     :ivar readers: that stop.
@@ -46,14 +47,15 @@ class Sizes:
     download: int
     upload: int
     layer: int
+    archive: int
     pushes: int
     uploads: int
     readers: int
     hold: float
 
 
-FULL = Sizes(3, 2, (1, 16, 64), 256 * MIB, GIB, 64 * MIB, 200, 50, 200, 3.0)
-QUICK = Sizes(1, 1, (16,), 16 * MIB, 32 * MIB, 4 * MIB, 20, 10, 20, 1.0)
+FULL = Sizes(3, 2, (1, 16, 64), 256 * MIB, GIB, 64 * MIB, 300 * MIB, 200, 50, 200, 3.0)
+QUICK = Sizes(1, 1, (16,), 16 * MIB, 32 * MIB, 4 * MIB, 16 * MIB, 20, 10, 20, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,12 @@ class Group:
     """Rows that share their registries' processes, which have no other past.
 
     :ivar prepare: called for each registry; makes what the rows push, and pushes what they pull.
+    :ivar alone: whether the other registry has no part in it.
     """
 
     rows: Sequence[Row]
     prepare: Callable[[Registry], None]
+    alone: bool = False
 
 
 def groups(sizes: Sizes, making: Client, files: Path) -> Iterator[Group]:
@@ -81,6 +85,8 @@ def groups(sizes: Sizes, making: Client, files: Path) -> Iterator[Group]:
     upload, layers = Large(sizes.upload, files), Large(sizes.layer, files)
     yield Group(list(_uploads(sizes, making, upload)), lambda _: upload.make())
     yield Group(list(_small_pushes(sizes, making)), lambda _: None)
+
+    yield _first_protocol(sizes, making, files)
 
     def prepare(registry: Registry) -> None:
         layers.make()
@@ -201,6 +207,42 @@ def _small_pushes(sizes: Sizes, making: Client) -> Iterator[Row]:
 
             what = f"{sizes.pushes} pushes of 10 kB as {way.value} does, {at_once} at a time"
             yield Row(what, Unit.SECONDS, load, NOT_SLOWER, unsynced=True)
+
+
+def _first_protocol(sizes: Sizes, making: Client, files: Path) -> Group:
+    """A layer through protocol v1, beside the same through v2."""
+    archive = Archive(sizes.archive, files)
+
+    def push(registry: Registry) -> Outcome:
+        content = archive.content()
+        seconds = making.run(client.push_image, registry.port, PUSHED, content)
+        registry.forget(content.digest)
+        return Outcome(seconds, content.size / GIB)
+
+    def push_v2(registry: Registry) -> Outcome:
+        return _push(making, registry, [archive.content()], Way.DOCKER, 1, sizes.archive / GIB)
+
+    def pull(registry: Registry) -> Outcome:
+        content = pulled[0]
+        seconds = making.run(client.download, registry.port, client.image_layer(content), content.size, 1)
+        return Outcome(content.size / 1e6 / seconds, content.size / GIB)
+
+    def pull_v2(registry: Registry) -> Outcome:
+        content = pulled[0]
+        seconds = making.run(client.download, registry.port, _blob(content), content.size, 1)
+        return Outcome(content.size / 1e6 / seconds, content.size / GIB)
+
+    pulled: list[Content] = []
+
+    def prepare(registry: Registry) -> None:
+        pulled[:] = [archive.content()]
+        client.push_image(registry.port, PULLED, pulled[0])
+
+    size = _size(sizes.archive)
+    return Group([
+        Row(f"push of a layer of {size} through v1, beside v2", Unit.SECONDS, push, Target(ratio=0.7), beside=push_v2),
+        Row(f"download of a layer of {size} through v1, beside v2", Unit.RATE, pull, Target(ratio=0.9), beside=pull_v2),
+    ], prepare, alone=True)
 
 
 def _memory(sizes: Sizes, making: Client, large: Pulled, layers: Large) -> Iterator[Row]:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import click
+from twisted.internet import task
+from twisted.internet.defer import Deferred
 from twisted.scripts import twistd
 
-from docker_registry.config.load import load
+from docker_registry.config.load import Loaded, load
 from docker_registry.config.problems import EXIT_STATUS, ConfigError
+from docker_registry.errors import StorageError
+from docker_registry.registry.warming import Warming
+from docker_registry.service import core
 
 _CONFIG = click.option(
     "--config", "-c", metavar="FILE", help="YAML file of flavors [$DOCKER_REGISTRY_CONFIG, or the sample]."
@@ -21,6 +27,18 @@ _FLAVOR = click.option("--flavor", "-f", metavar="NAME", help="Flavor to run [$S
 @click.version_option(package_name="docker-registry", prog_name="docker-registry")
 def main() -> None:
     """A container registry that docker, podman, skopeo and containerd push to and pull from."""
+
+
+def _loaded(config: str | None, flavor: str | None) -> Loaded:
+    """The configuration; everything that is wrong with it ends the command."""
+    try:
+        loaded = load(config, flavor, os.environ)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(EXIT_STATUS) from None
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return loaded
 
 
 @main.command()
@@ -40,16 +58,45 @@ def serve(config: str | None, flavor: str | None, listen: tuple[str, ...]) -> No
 @main.command()
 @_CONFIG
 @_FLAVOR
+def warm(config: str | None, flavor: str | None) -> None:
+    """Make the images that docker-registry 0.x left ready for today's clients.
+
+    Reads every layer once; it may be stopped, and goes on where it was. Without it each image is made ready when it is
+    pulled first. The registry must not be running.
+
+    Example: docker-registry warm --config config.yml --flavor prod
+    """
+    loaded = _loaded(config, flavor)
+    task.react(lambda reactor: Deferred.fromCoroutine(_warm(reactor, loaded)))
+
+
+async def _warm(reactor: Any, loaded: Loaded) -> None:
+    pool, _, storage, registry = core(reactor, loaded.config)
+    pool.start()
+    reactor.addSystemEventTrigger("during", "shutdown", pool.stop)
+    try:
+        await storage.start()
+    except StorageError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(1) from None
+    warming = Warming(storage, registry)
+    work = await warming.survey()
+    click.echo(f"{len(work.tags)} tags, {len(work.layers)} layers to read, {work.size / 1e6:.0f} MB", err=True)
+    with click.progressbar(length=max(work.size, 1), label="reading", file=sys.stderr, show_eta=True) as bar:
+        async for size in warming.read(work):
+            bar.update(size)
+    left = await warming.set_tags(work)
+    await storage.close()
+    click.echo(f"{len(work.tags) - left} tags are ready" + (f", {left} cannot be served by v2" if left else ""))
+
+
+@main.command()
+@_CONFIG
+@_FLAVOR
 def check_config(config: str | None, flavor: str | None) -> None:
     """Read a configuration, say everything that is wrong with it, and start nothing.
 
     Example: docker-registry check-config --config config.yml --flavor prod
     """
-    try:
-        loaded = load(config, flavor, os.environ)
-    except ConfigError as error:
-        click.echo(str(error), err=True)
-        raise SystemExit(EXIT_STATUS) from None
-    for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    loaded = _loaded(config, flavor)
     click.echo(f"ok: flavor {loaded.flavor} of {loaded.file}")

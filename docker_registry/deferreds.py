@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
@@ -14,6 +14,7 @@ from docker_registry.errors import SourceGone
 
 P = ParamSpec("P")
 R = TypeVar("R")
+K = TypeVar("K")
 
 
 def deferred(function: Callable[P, Coroutine[Deferred[Any], Any, R]]) -> Callable[P, Deferred[R]]:
@@ -28,6 +29,35 @@ def deferred(function: Callable[P, Coroutine[Deferred[Any], Any, R]]) -> Callabl
         return Deferred.fromCoroutine(function(*args, **kwargs))
 
     return start
+
+
+def begin(work: Coroutine[Deferred[Any], Any, R]) -> Deferred[R] | None:
+    """Run ``work`` to its first ``await`` of something that has not happened yet.
+
+    Most requests never get there: for them this saves all that makes a `Deferred` of a coroutine.
+
+    :returns: what it will come to, or ``None`` if it has come to its end.
+    :raises Exception: what it ended with.
+    """
+    try:
+        waiting = work.send(None)
+    except StopIteration:
+        return None
+    return Deferred.fromCoroutine(_go_on(work, waiting))
+
+
+def _go_on(work: Coroutine[Deferred[Any], Any, R], waiting: Deferred[Any]) -> Generator[Deferred[Any], Any, R]:
+    while True:
+        try:
+            try:
+                result = yield waiting
+            except BaseException as error:
+                waiting = work.throw(error)
+            else:
+                waiting = work.send(result)
+        except StopIteration as end:
+            returned: R = end.value
+            return returned
 
 
 async def outcomes(*waiting: Deferred[Any]) -> list[Any]:
@@ -100,3 +130,28 @@ class Shield:
         else:
             idle.callback(None)
         return idle
+
+
+class Shared(Generic[K, R]):
+    """Work that is done once for all who ask for it while it is running."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[K, list[Deferred[R]]] = {}
+
+    def __call__(self, key: K, start: Callable[[], Deferred[R]]) -> Deferred[R]:
+        """What ``start`` comes to, or what the work that is running for ``key`` does.
+
+        Cancelling the Deferred does not touch the work.
+        """
+        waiting: Deferred[R] = Deferred()
+        if key in self._waiting:
+            self._waiting[key].append(waiting)
+        else:
+            self._waiting[key] = [waiting]
+            start().addBoth(self._arrived, key)
+        return waiting
+
+    def _arrived(self, result: R | Failure, key: K) -> None:
+        for each in self._waiting.pop(key):
+            if not each.called:
+                each.callback(result)               # a Failure starts the errbacks

@@ -31,7 +31,8 @@ SourceGone             apart: whoever was sending bytes has gone; nobody's fault
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 
 class RegistryError(Exception):
@@ -40,6 +41,17 @@ class RegistryError(Exception):
 
 class SourceGone(Exception):
     """Bytes that were being sent ended before their end, because of whoever sent them."""
+
+
+T = TypeVar("T")
+
+
+def nearest(table: Mapping[type[BaseException], T], error: BaseException) -> T | None:
+    """The entry of the first of the error's classes that has one, from its own up; ``None`` if nobody expected it."""
+    for kind in type(error).__mro__:
+        if kind in table:
+            return table[kind]
+    return None
 
 
 class Unknown(RegistryError):

@@ -9,6 +9,7 @@ import re
 import secrets
 import uuid
 from dataclasses import dataclass
+from functools import lru_cache
 
 from docker_registry.digest import Digest
 from docker_registry.errors import ImageIdInvalid, NameInvalid, TagInvalid, UploadUnknown
@@ -38,9 +39,7 @@ class Repository:
     @classmethod
     def parse(cls, text: str) -> Repository:
         """:raises NameInvalid: not in the grammar of distribution-spec 1.1, "Pulling manifests", or too long."""
-        if len(text) > NAME_LENGTH or _NAME.fullmatch(text) is None:
-            raise NameInvalid(text)
-        return cls(text)
+        return _repository(text)
 
     def __str__(self) -> str:
         return self.name
@@ -55,12 +54,28 @@ class Tag:
     @classmethod
     def parse(cls, text: str) -> Tag:
         """:raises TagInvalid: not in the grammar of distribution-spec 1.1, "Pulling manifests"."""
-        if _TAG.fullmatch(text) is None:
-            raise TagInvalid(text)
-        return cls(text)
+        return _tag(text)
 
     def __str__(self) -> str:
         return self.name
+
+
+REMEMBERED = 4096
+"""Names of each kind that need not be read again."""
+
+
+@lru_cache(REMEMBERED)
+def _repository(text: str) -> Repository:
+    if len(text) > NAME_LENGTH or _NAME.fullmatch(text) is None:
+        raise NameInvalid(text)
+    return Repository(text)
+
+
+@lru_cache(REMEMBERED)
+def _tag(text: str) -> Tag:
+    if _TAG.fullmatch(text) is None:
+        raise TagInvalid(text)
+    return Tag(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from docker_registry.config.model import Config
 from docker_registry.config.problems import EXIT_STATUS, ConfigError, Problem
 from docker_registry.deferreds import deferred, outcomes
 from docker_registry.errors import StorageError
+from docker_registry.front import Front
 from docker_registry.process import Process
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
@@ -31,6 +32,7 @@ from docker_registry.storage.choose import choose
 from docker_registry.storage.interface import IStorage
 from docker_registry.systemd import Notifier
 from docker_registry.threads import Threads
+from docker_registry.v1.routes import V1
 from docker_registry.v2.routes import V2
 from docker_registry.web.limits import Limits
 from docker_registry.web.request import Request
@@ -232,15 +234,13 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
     """
     config = loaded.config
     endpoints = [(text, _endpoint(reactor, text, loaded)) for text in config.listen]
-    pool = ThreadPool(minthreads=0, maxthreads=config.threads, name="registry")
-    runner = Threads(reactor, pool)
-    storage = choose(config, runner, reactor)
-    registry = Registry(storage, runner, reactor, registry_settings(config), time.time)
-    v2 = V2(registry, runner)
+    pool, runner, storage, registry = core(reactor, config)
+    v1 = V1(registry, runner, time.time, config.registry_endpoints, config.v1)
+    front = Front(v1, V2(registry, runner))
     site = Site(
         reactor,
-        v2.handle,
-        refusal=v2.refusal,
+        front.handle,
+        refusal=front.refusal,
         limits=web_limits(config),
         finished=_log_request if config.loglevel == "debug" else None,
     )
@@ -257,6 +257,14 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
         place=f"below {config.storage_path}" if config.storage == "local" else "in memory",
         warnings=loaded.warnings,
     )
+
+
+def core(reactor: Any, config: Config) -> tuple[ThreadPool, Threads, IStorage, Registry]:
+    """The registry of a configuration without anything that listens. Neither pool nor store is started."""
+    pool = ThreadPool(minthreads=0, maxthreads=config.threads, name="registry")
+    runner = Threads(reactor, pool)
+    storage = choose(config, runner, reactor)
+    return pool, runner, storage, Registry(storage, runner, reactor, registry_settings(config), time.time)
 
 
 def registry_settings(config: Config) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
@@ -19,6 +20,8 @@ from docker_registry.config.values import (
     unsuitable,
     why_not_usable,
 )
+
+_HOST = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9a-fA-F:]{2,45}\])(?::[0-9]{1,5})?")
 
 SAMPLE_SECRET = "REPLACEME"
 """What config_sample.yml has for ``secret_key``: known to everybody, and so good for nothing but trying out."""
@@ -115,6 +118,16 @@ class Config(Section):
         default=("tcp:5000:interface=127.0.0.1",),
         description="Where to listen. From `_env:` several are separated by blanks. `--listen` takes its place.",
     )
+    v1: bool = Field(
+        default=True,
+        description="Whether images are pushed and pulled by protocol v1 as well, as docker 0.5 to 1.9 speak it. With "
+        "`false` what `docker search` asks for stays.",
+    )
+    registry_endpoints: str = Field(
+        default="",
+        description="Where v1 tells clients to push and pull, `HOST:PORT`, several with commas between. Empty is the "
+        "host that they asked for; set it behind a proxy that does not hand that on.",
+    )
     threads: int = Field(
         default=16, ge=2, le=256,
         description="Threads for what would block: disk, hashing, large documents.",
@@ -166,6 +179,14 @@ class Config(Section):
         if reason := why_not_usable(value):
             raise unsuitable(reason)
         return value
+
+    @field_validator("registry_endpoints")
+    @classmethod
+    def _hosts(cls, value: str) -> str:
+        hosts = [each.strip() for each in value.split(",")] if value else []
+        if not all(_HOST.fullmatch(each) for each in hosts):
+            raise unsuitable("not HOST:PORT, without scheme or path")
+        return ",".join(hosts)
 
     @field_validator("secret_key")
     @classmethod

@@ -5,9 +5,11 @@ Knowing a digest is no right: whatever is asked, the repository's own link decid
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from docker_registry.deferreds import outcomes
@@ -54,7 +56,10 @@ class Blobs:
             if isinstance(lease, Exception):
                 _expect(lease, NotFound)
                 sizes.append(None)
-            elif isinstance(stat, Exception) or _is_hollow(digest, stat.size):
+                continue
+            if isinstance(stat, NotFound):
+                stat = await self._stat_elsewhere(digest)
+            if isinstance(stat, Exception) or _is_hollow(digest, stat.size):
                 await self._lost(digest, stat)
                 sizes.append(None)
             else:
@@ -70,6 +75,8 @@ class Blobs:
         lease, reader = await outcomes(
             self._storage.stat(layout.layer_link(repository, digest)), self._storage.open(layout.blob(digest), offset)
         )
+        if isinstance(reader, NotFound) and not isinstance(lease, Exception):
+            (reader,) = await outcomes(Deferred.fromCoroutine(self._open_elsewhere(digest, offset)))
         if isinstance(reader, Exception):
             if not isinstance(lease, Exception):
                 await self._lost(digest, reader)
@@ -84,6 +91,30 @@ class Blobs:
         if isinstance(lease, Exception):
             _expect(lease, NotFound)
         raise BlobUnknown(str(digest))
+
+    async def open_content(self, digest: Digest, offset: int = 0) -> IReader:
+        """Open a blob that an image of protocol v1 has, whatever repository holds it.
+
+        :raises BlobUnknown: its bytes are not there, or are not what they were.
+        """
+        try:
+            return await self._storage.open(layout.blob(digest), offset)
+        except NotFound:
+            (reader,) = await outcomes(Deferred.fromCoroutine(self._open_elsewhere(digest, offset)))
+        except Damaged as error:
+            reader = error
+        if isinstance(reader, Exception):
+            await self._lost(digest, reader)
+            raise BlobUnknown(str(digest))
+        opened: IReader = reader
+        return opened
+
+    async def adopt(self, digest: Digest, key: str, size: int) -> None:
+        """Let the bytes at ``key``, which docker-registry 0.x stored, be this blob."""
+        try:
+            await self._storage.stat(layout.blob(digest))
+        except (NotFound, Damaged):
+            await self._storage.put(layout.blob_at(digest), json.dumps({"key": key, "size": size}).encode())
 
     async def link(self, repository: Repository, digest: Digest) -> None:
         """Let the repository hold a blob whose bytes are there."""
@@ -130,6 +161,37 @@ class Blobs:
                     return name
             after = names[-1].name
         return None
+
+    async def _elsewhere(self, digest: Digest) -> tuple[str, int]:
+        """The key that the blob's bytes lie at, if not at its own, and how many they are.
+
+        :raises NotFound: nowhere.
+        """
+        content = await self._storage.get(layout.blob_at(digest))
+        try:
+            place = json.loads(content)
+            key, size = place["key"], place["size"]
+            if not isinstance(key, str) or not isinstance(size, int):
+                raise TypeError(key)
+        except (ValueError, KeyError, TypeError):
+            raise NotFound(layout.blob_at(digest)) from None
+        return key, size
+
+    async def _stat_elsewhere(self, digest: Digest) -> Stat | Exception:
+        try:
+            key, size = await self._elsewhere(digest)
+            stat = await self._storage.stat(key)
+        except (NotFound, Damaged) as error:
+            return error
+        return stat if stat.size == size else Damaged(key)
+
+    async def _open_elsewhere(self, digest: Digest, offset: int) -> IReader:
+        key, size = await self._elsewhere(digest)
+        reader = await self._storage.open(key, offset)
+        if reader.size != size:
+            reader.close()
+            raise Damaged(key)
+        return reader
 
     async def _renew(self, link: str, lease: Stat) -> None:
         if self._now() - lease.modified > LEASE:

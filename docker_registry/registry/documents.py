@@ -62,14 +62,18 @@ class Document:
 
     :ivar media_type: what it was pushed as, and what it is served as.
     :ivar blobs: config and layers, in the document's order, without repetition.
+    :ivar layers: of an image, from the root up, with repetitions.
     :ivar children: the manifests of an index.
+    :ivar platforms: of the children of an index that say one: ``linux/amd64``.
     :ivar subject: what it refers to, if it is a referrer.
     :ivar artifact_type: for referrers' listings (distribution-spec 1.1, "Listing Referrers"); ``""`` is none.
     """
 
     media_type: str
     blobs: tuple[Descriptor, ...] = ()
+    layers: tuple[Descriptor, ...] = ()
     children: tuple[Descriptor, ...] = ()
+    platforms: Mapping[Digest, str] = field(default_factory=dict)
     subject: Descriptor | None = None
     artifact_type: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -98,10 +102,12 @@ def read(content: bytes, content_type: str | None = None, max_references: int = 
     subject = _descriptor(body["subject"], "subject") if body.get("subject") is not None else None
     config = None
     blobs: list[Descriptor] = []
+    layers: list[Descriptor] = []
     children: list[Descriptor] = []
     if media_type in _IMAGES:
         config = _descriptor(_member(body, "config"), "config")
-        blobs = [config, *_descriptors(body, "layers")]
+        layers = _descriptors(body, "layers")
+        blobs = [config, *layers]
     elif media_type in _INDEXES:
         children = _descriptors(body, "manifests")
     else:
@@ -111,7 +117,9 @@ def read(content: bytes, content_type: str | None = None, max_references: int = 
     return Document(
         media_type=media_type,
         blobs=tuple(dict.fromkeys(blobs)),
+        layers=tuple(layers),
         children=tuple(dict.fromkeys(children)),
+        platforms=_platforms(body) if children else {},
         subject=subject,
         artifact_type=_text(body, "artifactType") or (config.media_type if config else ""),
         annotations=_annotations(body),
@@ -188,6 +196,17 @@ def _descriptor(member: Any, where: str) -> Descriptor:
     except DigestInvalid:
         raise ManifestInvalid(f"{where}: a descriptor's digest is missing or malformed") from None
     return Descriptor(media_type, digest, size)
+
+
+def _platforms(body: dict[str, Any]) -> dict[Digest, str]:
+    """What the children of an index, which were read already, are for."""
+    platforms: dict[Digest, str] = {}
+    for member in body["manifests"]:
+        platform = member.get("platform")
+        if isinstance(platform, dict):
+            name = "/".join(str(platform[part]) for part in ("os", "architecture", "variant") if platform.get(part))
+            platforms.setdefault(Digest.parse(member["digest"]), name)
+    return platforms
 
 
 def _annotations(body: dict[str, Any]) -> dict[str, str]:

@@ -9,13 +9,15 @@ from typing import Any
 from docker_registry.digest import Digest
 from docker_registry.errors import DigestInvalid
 
+_NOTHING = Digest.of(b"")
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
     """:ivar digest: of the bytes as they are stored; the name of the blob.
     :ivar size: of those bytes.
     :ivar diff_id: of the archive without its compression; ``None`` if it cannot be unpacked.
-    :ivar unpacked: bytes of the archive without its compression; 0 if it cannot be unpacked.
+    :ivar unpacked: bytes of the archive without its compression; 0 if that is not known.
     :ivar media_type: as a manifest says it.
     :ivar sums: checksums of JSON and layer, as v1 writes them: ``sha256:...``, ``tarsum+sha256:...``. None are known of
         a layer that came through v2.
@@ -27,6 +29,11 @@ class Layer:
     unpacked: int
     media_type: str
     sums: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no archive in it: clients up to docker 0.7 sent nothing, compressed, for a change of JSON."""
+        return self.diff_id == _NOTHING
 
     def to_json(self) -> dict[str, Any]:
         return {

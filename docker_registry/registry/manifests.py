@@ -132,6 +132,14 @@ class Manifests:
         self._check_deletion()
         await self._shield(self._delete(repository, digest))
 
+    async def delete_all(self, repository: Repository) -> None:
+        """Empty a repository: its tags, its manifests, and its hold on blobs.
+
+        :raises DeletionDisabled: deleting is switched off.
+        """
+        self._check_deletion()
+        await self._shield(self._delete_all(repository))
+
     async def delete_blob(self, repository: Repository, digest: Digest) -> None:
         """Remove a blob from the repository; other repositories keep it.
 
@@ -269,6 +277,14 @@ class Manifests:
                 await self._storage.delete_tree(layout.referrer_link(repository, subject, digest))
             await self._storage.delete(layout.revision_link(repository, digest))
         self.log.info("deleted {repository} {digest}", repository=repository.name, digest=str(digest))
+
+    async def _delete_all(self, repository: Repository) -> None:
+        """What an old store says goes first: it would count again."""
+        async with self._locks.held(repository):
+            await self._tags.forget_old_repository(repository)
+            for tree in (layout.tags(repository), layout.manifests(repository), layout.layers(repository)):
+                await self._storage.delete_tree(tree)
+        self.log.info("deleted {repository}", repository=repository.name)
 
     async def _subject(self, repository: Repository, digest: Digest) -> Digest | None:
         """:raises ManifestUnknown: the repository does not hold the manifest."""

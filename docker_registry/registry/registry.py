@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from docker_registry.deferreds import Shield
+from docker_registry.errors import StorageError
+from docker_registry.names import UploadId
 from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.catalogue import Catalogue
+from docker_registry.registry.contents import Contents
+from docker_registry.registry.images import Images
+from docker_registry.registry.imagetags import ImageTags
 from docker_registry.registry.locks import Locks
 from docker_registry.registry.manifests import Manifests
+from docker_registry.registry.old import OldStore
 from docker_registry.registry.purge import UploadPurge
 from docker_registry.registry.referrers import Referrers
 from docker_registry.registry.settings import Settings
 from docker_registry.registry.tags import Tags
 from docker_registry.registry.uploads import Uploads
+from docker_registry.storage import layout
 from docker_registry.storage.interface import IStorage
 from docker_registry.threads import Runner
+
+
+@dataclass(frozen=True, slots=True)
+class FoundName:
+    name: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """:ivar total: how many there are on all pages."""
+
+    total: int
+    entries: tuple[FoundName, ...]
 
 
 class Registry:
@@ -28,19 +51,50 @@ class Registry:
     :param now: seconds since the epoch, by the wall clock.
     """
 
+    log = Logger()
+
     def __init__(
         self, storage: IStorage, runner: Runner, clock: Any, settings: Settings, now: Callable[[], float]
     ) -> None:
+        self._storage = storage
         self._shield = Shield()
         locks = Locks()
         self.settings = settings
         self.catalogue = Catalogue(storage)
-        self.tags = Tags(storage)
+        self.old = OldStore(storage)
+        self.tags = Tags(storage, self.old)
         self.blobs = Blobs(storage, now, self.catalogue)
         self.uploads = Uploads(storage, runner, now, settings, self.blobs, self._shield)
         self.manifests = Manifests(storage, runner, settings, self.blobs, self.tags, locks, self._shield)
+        self.images = Images(storage, runner, self.blobs, locks, self._shield)
+        self.contents = Contents(storage, runner, self.images)
+        self.image_tags = ImageTags(
+            storage, self.images, self.manifests, self.tags, self.blobs, self.old, self.catalogue, locks, self._shield
+        )
+        self.tags.prepare = self.image_tags.prepare
         self.referrers = Referrers(storage, self.manifests, self.tags)
         self._purge = UploadPurge(storage, self.catalogue, self.uploads, clock, now, settings.upload_purge_age)
+
+    async def search(self, term: str, page: int, count: int) -> Found:
+        """Repositories with ``term`` in their name: the ``page``-th, from 1, of ``count``."""
+        names: list[str] = []
+        after = ""
+        while more := await self.catalogue.page(after, self.settings.max_page):
+            names += [str(name) for name in more if term.lower() in str(name)]
+            after = str(more[-1])
+        return Found(len(names), tuple(FoundName(name) for name in names[(page - 1) * count : page * count]))
+
+    async def check(self) -> dict[str, str]:
+        """What does not work, by service: the store is written, read and deleted."""
+        key = layout.probe(UploadId.new())
+        try:
+            await self._storage.put(key, b"probe")
+            content = await self._storage.get(key)
+            await self._storage.delete(key)
+        except StorageError as error:
+            self.log.failure("the store failed when it was asked to prove itself")
+            return {"storage": type(error).__name__}
+        return {} if content == b"probe" else {"storage": "Damaged"}
 
     def start(self) -> None:
         """Begin the periodic work."""

@@ -1,15 +1,21 @@
-"""Tags: one link each, and that link is the one truth."""
+"""Tags: one link each, and that link is the one truth.
+
+While there is no link, a tag that docker-registry 0.x left counts, until it is set or deleted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from docker_registry.deferreds import outcomes, together
 from docker_registry.digest import Digest
 from docker_registry.errors import DigestInvalid, NotFound
 from docker_registry.names import Repository, Tag
+from docker_registry.registry.old import OldStore
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IStorage
 
@@ -20,14 +26,26 @@ SLICE = 200
 class Tags:
     log = Logger()
 
-    def __init__(self, storage: IStorage) -> None:
+    def __init__(self, storage: IStorage, old: OldStore) -> None:
         self._storage = storage
+        self._old = old
+        self.prepare: Callable[[Repository, Tag], Coroutine[Deferred[Any], Any, Digest]] | None = None
+        """Makes the manifest of an old tag, or raises `NotFound`."""
 
     async def resolve(self, repository: Repository, tag: Tag) -> Digest:
         """The digest that a tag stands for, with the algorithm that it was made with.
 
         :raises NotFound: no such tag.
         """
+        try:
+            return await self.linked(repository, tag)
+        except NotFound:
+            if self.prepare is None:
+                raise
+        return await self.prepare(repository, tag)
+
+    async def linked(self, repository: Repository, tag: Tag) -> Digest:
+        """As `resolve`, without the tags of old stores."""
         link = await self._storage.get(layout.tag_link(repository, tag))
         try:
             return Digest.parse(link.decode("ascii").strip())
@@ -37,6 +55,11 @@ class Tags:
 
     async def page(self, repository: Repository, after: str, limit: int) -> list[str]:
         """At most ``limit`` tags beyond ``after`` (which need not exist), in byte order."""
+        old = await self._old.tags(repository, after, limit)
+        linked = await self._linked_page(repository, after, limit)
+        return sorted({*old, *linked})[:limit] if old else linked
+
+    async def _linked_page(self, repository: Repository, after: str, limit: int) -> list[str]:
         found: list[str] = []
         while len(found) < limit:
             wanted = min(limit - len(found), SLICE)
@@ -51,14 +74,45 @@ class Tags:
 
     async def point(self, repository: Repository, tags: Sequence[Tag], digest: Digest) -> None:
         """Let ``tags`` stand for ``digest``, from one moment to the next."""
+        await self.adopt(repository, tags, digest)
+        for tag in tags:
+            await self._forget_old(repository, tag)
+
+    async def adopt(self, repository: Repository, tags: Sequence[Tag], digest: Digest) -> None:
+        """As `point`, leaving what an old store says of them, which no longer counts."""
         link = str(digest).encode()
         await together(*(self._storage.put(layout.tag_index_link(repository, tag, digest), link) for tag in tags))
         await together(*(self._storage.put(layout.tag_link(repository, tag), link) for tag in tags))
 
     async def remove(self, repository: Repository, tag: Tag) -> None:
-        """:raises NotFound: no such tag."""
-        await self._storage.delete(layout.tag_link(repository, tag))
+        """The old store's goes first: it would count again.
+
+        :raises NotFound: no such tag.
+        """
+        was_old = await self._forget_old(repository, tag)
+        try:
+            await self._storage.delete(layout.tag_link(repository, tag))
+        except NotFound:
+            if not was_old:
+                raise
         await self._storage.delete_tree(layout.tag(repository, tag))
+
+    async def release(self, repository: Repository, tag: Tag) -> None:
+        """Take the link away, if there is one, so that what an old store says of the tag counts."""
+        (gone,) = await outcomes(self._storage.delete(layout.tag_link(repository, tag)))
+        if isinstance(gone, Exception) and not isinstance(gone, NotFound):
+            raise gone
+
+    async def forget_old_repository(self, repository: Repository) -> None:
+        """Remove what docker-registry 0.x said of a repository."""
+        await self._old.remove_repository(repository)
+
+    async def _forget_old(self, repository: Repository, tag: Tag) -> bool:
+        try:
+            await self._old.remove_tag(repository, tag)
+        except NotFound:
+            return False
+        return True
 
     async def remove_all(self, repository: Repository, digest: Digest) -> None:
         """Remove every tag that stands for ``digest``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
@@ -18,8 +18,8 @@ from docker_registry.threads import Runner
 P = ParamSpec("P")
 R = TypeVar("R")
 
-MANY = 8
-"""Parts beyond which they are joined, and written and hashed in one call each."""
+JOINED = 512 << 10
+"""Bytes up to which parts are put together: each call gives the interpreter's lock away, and waits to have it back."""
 
 WRITEBACK = 8 << 20
 """Bytes after which the disk begins to work on an upload, so that little is left to wait for at its end."""
@@ -138,10 +138,8 @@ class LocalWriter:
         return self._runner.slow(translating(self._write), self._key, parts, digesters)
 
     def _write(self, key: str, parts: Sequence[bytes], digesters: Sequence[Digester]) -> None:
-        if len(parts) > MANY:
-            parts = [b"".join(parts)]       # each call gives the interpreter's lock away, and waits to have it back
-        self._system.write(self._fd, parts)
-        for part in parts:
+        for part in _joined(parts):
+            self._system.write(self._fd, [part])
             for digester in digesters:
                 digester.update(part)
         self.offset += sum(map(len, parts))
@@ -190,3 +188,16 @@ class LocalWriter:
             self._system.close(self._directory)
             self._fd = self._directory = -1
 
+
+def _joined(parts: Sequence[bytes]) -> Iterator[bytes]:
+    """The same bytes in fewer parts."""
+    waiting: list[bytes] = []
+    size = 0
+    for part in parts:
+        if waiting and size + len(part) > JOINED:
+            yield waiting[0] if len(waiting) == 1 else b"".join(waiting)
+            waiting, size = [], 0
+        waiting.append(part)
+        size += len(part)
+    if waiting:
+        yield waiting[0] if len(waiting) == 1 else b"".join(waiting)

@@ -18,7 +18,6 @@
       _layer                                                      digest, size, diff id, sums of the layer; ours
       _pushed/<digest>                                            the same of a layer that nobody has confirmed; ours
       _manifest                                                   what a tag on the image stands for; ours
-      _tags/<sha256 of name:tag>                                  a tag to set when the image is complete; ours
     images/_uploads/<uuid>                                        layers while they are pushed; ours
     repositories/<ns>/<name>/tag_<tag>, _index_images, ...        of docker-registry 0.x; a ``tag_`` file counts only
                                                                   while the link above is absent
@@ -174,15 +173,11 @@ def layer_upload(upload: UploadId) -> str:
     return f"{IMAGES}/_uploads/{upload}"
 
 
-def image_tags(image: ImageId) -> str:
-    """Tags that wait for the image to be complete."""
-    return f"{IMAGES}/{image}/_tags"
-
-
-def image_tag(image: ImageId, name: Repository, tag: Tag) -> str:
-    return f"{IMAGES}/{image}/_tags/{Digest.of(f'{name}:{tag}'.encode()).hex}"
-
-
 def old_repository(directory: str) -> str:
     """:param directory: namespace and name, quoted as they were found."""
     return f"{OLD_REPOSITORIES}/{directory}"
+
+
+def probe(name: UploadId) -> str:
+    """What is written to see whether writing works."""
+    return f"{IMAGES}/_probe/{name}"

@@ -31,7 +31,7 @@ class DyingSystem(System):
     def __init__(self, backup: Path, last: int | None = None) -> None:
         super().__init__(before=self._count)
         self.calls = 0
-        self._last = last
+        self.last = last
         self._backup = backup
         self._data: set[str] = set()                            # files
         self._synced: dict[str, int] = {}                       # how much of a file is durable
@@ -39,11 +39,11 @@ class DyingSystem(System):
         self._moved: dict[str, str] = {}                        # from where a file came that a rename brought
 
     def _count(self, call: str, subject: str) -> None:
-        if self._last is not None and self.calls >= self._last:
+        if self.last is not None and self.calls >= self.last:
             raise Killed()
         if call in self.CALLS:
             self.calls += 1
-            if self.calls == self._last:
+            if self.calls == self.last:
                 raise Killed()
 
     def open_new(self, root: int, path: str) -> int:

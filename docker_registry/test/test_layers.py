@@ -13,6 +13,7 @@ import docker_registry
 LAYERS = [
     ["tap", "cli"],
     ["service"],
+    ["front"],
     ["v1", "v2"],
     ["auth"],
     ["registry"],

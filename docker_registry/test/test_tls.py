@@ -19,10 +19,12 @@ from twisted.internet.threads import deferToThread
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import TestCase
 
+from docker_registry.front import Front
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
 from docker_registry.storage.local import LocalStorage
 from docker_registry.threads import Threads
+from docker_registry.v1.routes import V1
 from docker_registry.v2.routes import V2
 from docker_registry.web.limits import Limits
 from docker_registry.web.site import Site
@@ -68,8 +70,8 @@ class TLSTests(TestCase):
         await storage.start()
         self.addCleanup(storage.close)
         registry = Registry(storage, runner, reactor, Settings(), time.time)
-        v2 = V2(registry, runner)
-        self.site = Site(reactor, v2.handle, refusal=v2.refusal, limits=Limits())
+        front = Front(V1(registry, runner, time.time), V2(registry, runner))
+        self.site = Site(reactor, front.handle, refusal=front.refusal, limits=Limits())
         text = f"ssl:0:interface=127.0.0.1:privateKey={folder}/key.pem:certKey={folder}/cert.pem"
         port = await serverFromString(reactor, text).listen(self.site)
         self.addCleanup(self.leave, port)

@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.digest import Digest
+from docker_registry.front import Front
 from docker_registry.registry.documents import OCI_MANIFEST
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
@@ -21,6 +22,7 @@ from docker_registry.test.registry_case import Direct
 from docker_registry.test.test_documents import REFUSED as BAD_MANIFESTS
 from docker_registry.test.test_documents import encoded, image
 from docker_registry.test.web_case import Wire
+from docker_registry.v1.routes import V1
 from docker_registry.v2.routes import V2
 from docker_registry.web.limits import Limits
 from docker_registry.web.site import Site
@@ -169,9 +171,9 @@ class InputTests(SynchronousTestCase):
         self.successResultOf(self.storage.start())
         self.addCleanup(self.storage.close)
         registry = Registry(self.storage, Direct(), self.clock, Settings(), self.clock.seconds)
-        self.v2 = V2(registry, Direct())
+        self.front = Front(V1(registry, Direct(), time.time), V2(registry, Direct()))
         self.site = Site(
-            self.clock, self.v2.handle, refusal=self.v2.refusal, limits=Limits(per_address=0, connections=1 << 20)
+            self.clock, self.front.handle, refusal=self.front.refusal, limits=Limits(per_address=0, connections=1 << 20)
         )
         self.layer = b"layer"
         self.push_blob("r", self.layer)
@@ -365,13 +367,11 @@ class InputTests(SynchronousTestCase):
 
     def test_other_paths(self) -> None:
         for target in (
-            "/",
             "/v2",
             "/v3/",
             "/v2/r",
             "/v2/r/x",
             "/v2/_oci/ext",
-            "/v1/_ping",
             "/favicon.ico",
             "/v2/%2e%2e/",
             "/<script>",

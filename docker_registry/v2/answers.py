@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from docker_registry.digest import Digest
 from docker_registry.errors import DigestInvalid, PageInvalid
-from docker_registry.web.request import Request
+from docker_registry.web.request import Request, header_lines
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -17,6 +17,9 @@ VERSION = (b"Docker-Distribution-Api-Version", b"registry/2.0")
 NOSNIFF = (b"X-Content-Type-Options", b"nosniff")
 JSON = (b"Content-Type", b"application/json")
 
+REMEMBERED = 4096
+"""Manifests, and blobs, whose header fields are kept."""
+
 FOREVER = (b"Cache-Control", b"max-age=31536000, immutable")
 """What a digest names does not change."""
 
@@ -24,8 +27,17 @@ ASK_AGAIN = (b"Cache-Control", b"no-cache")
 """What a tag names does."""
 
 
-def send(request: Request, status: int, headers: Headers, content: bytes = b"", length: int | None = None) -> None:
-    request.answer(status, [VERSION, NOSNIFF, *headers], content, length)
+def send(
+    request: Request, status: int, headers: Headers | bytes, content: bytes = b"", length: int | None = None
+) -> None:
+    if not isinstance(headers, bytes):
+        headers = [VERSION, NOSNIFF, *headers]
+    request.answer(status, headers, content, length)
+
+
+def lines(*headers: tuple[bytes, bytes]) -> bytes:
+    """The header fields of answers that are given often, made once."""
+    return header_lines([VERSION, NOSNIFF, *headers])
 
 
 def send_json(request: Request, value: object, *headers: tuple[bytes, bytes]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from docker_registry.digest import Digest
 from docker_registry.names import Repository
 from docker_registry.registry.registry import Registry
 from docker_registry.storage.interface import IFile
 from docker_registry.threads import Runner
-from docker_registry.v2.answers import FOREVER, NOSNIFF, VERSION, Headers, etag_matches, send
+from docker_registry.v2.answers import FOREVER, REMEMBERED, etag_matches, lines, send
 from docker_registry.web.ranges import parse_range
-from docker_registry.web.request import Request
+from docker_registry.web.request import Request, header_lines
 from docker_registry.web.sending import send_source
 
 
@@ -31,7 +33,7 @@ class BlobRoutes:
         reader = await self._registry.blobs.open(repository, digest)
         fd = reader.fileno() if IFile.providedBy(reader) else None
         return await send_source(
-            request, 200, [VERSION, NOSNIFF, *_headers(digest)], reader, reader.size, fd=fd, runner=self._runner
+            request, 200, _headers(digest), reader, reader.size, fd=fd, runner=self._runner
         )
 
     async def _get_part(self, request: Request, repository: Repository, digest: Digest) -> None:
@@ -43,13 +45,13 @@ class BlobRoutes:
         headers, first, length = _headers(digest), 0, size
         if part is not None:
             first, length = part.first, part.length
-            headers.append((b"Content-Range", b"bytes %d-%d/%d" % (part.first, part.last, size)))
+            headers += header_lines([(b"Content-Range", b"bytes %d-%d/%d" % (part.first, part.last, size))])
         reader = await self._registry.blobs.open(repository, digest, first)
         fd = reader.fileno() if IFile.providedBy(reader) else None
         return await send_source(
             request,
             200 if part is None else 206,
-            [VERSION, NOSNIFF, *headers],
+            headers,
             reader,
             length,
             fd=fd,
@@ -62,12 +64,13 @@ class BlobRoutes:
         send(request, 202, [])
 
 
-def _headers(digest: Digest) -> Headers:
+@lru_cache(REMEMBERED)
+def _headers(digest: Digest) -> bytes:
     text = str(digest).encode("ascii")
-    return [
+    return lines(
         (b"Content-Type", b"application/octet-stream"),
         (b"Docker-Content-Digest", text),
         (b"ETag", b'"%b"' % text),
         (b"Accept-Ranges", b"bytes"),
         FOREVER,
-    ]
+    )

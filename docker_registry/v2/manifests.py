@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from docker_registry.digest import Digest
 from docker_registry.names import Repository, Tag
-from docker_registry.registry.manifests import Manifest
 from docker_registry.registry.registry import Registry
-from docker_registry.v2.answers import ASK_AGAIN, FOREVER, Headers, etag_matches, send
+from docker_registry.v2.answers import ASK_AGAIN, FOREVER, REMEMBERED, etag_matches, lines, send
 from docker_registry.web.errors import Refusal
 from docker_registry.web.request import Request
 
@@ -21,8 +22,7 @@ class ManifestRoutes:
     async def get(self, request: Request, repository: Repository, reference: Tag | Digest) -> None:
         """The bytes as they were pushed, whatever ``Accept`` says: a client that cannot read them says so itself."""
         manifest = await self._registry.manifests.get(repository, reference)
-        headers = _headers(manifest)
-        headers.append(ASK_AGAIN if isinstance(reference, Tag) else FOREVER)
+        headers = _headers(manifest.digest, manifest.document.media_type, isinstance(reference, Tag))
         if request.header(b"if-none-match") is not None and etag_matches(request, b"if-none-match", manifest.digest):
             return send(request, 304, headers)
         return send(request, 200, headers, manifest.content)
@@ -57,10 +57,12 @@ class ManifestRoutes:
         return [Tag.parse(name) for name in names]
 
 
-def _headers(manifest: Manifest) -> Headers:
-    digest = str(manifest.digest).encode("ascii")
-    return [
-        (b"Content-Type", manifest.document.media_type.encode("ascii")),
-        (b"Docker-Content-Digest", digest),
-        (b"ETag", b'"%b"' % digest),
-    ]
+@lru_cache(REMEMBERED)
+def _headers(digest: Digest, media_type: str, by_tag: bool) -> bytes:
+    text = str(digest).encode("ascii")
+    return lines(
+        (b"Content-Type", media_type.encode("ascii")),
+        (b"Docker-Content-Digest", text),
+        (b"ETag", b'"%b"' % text),
+        ASK_AGAIN if by_tag else FOREVER,
+    )

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from docker_registry import errors
+from docker_registry.v2.answers import JSON, NOSNIFF, VERSION
+from docker_registry.web.application import Phrased
 from docker_registry.web.errors import BodyTooLarge
 from docker_registry.web.ranges import RangeNotSatisfiable
 from docker_registry.web.routing import BadPath, NoRoute, WrongMethod
@@ -55,16 +57,12 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     WrongMethod: Problem(405, "UNSUPPORTED", "this endpoint does not have that method"),
 }
 
+NO_STORE = (b"Cache-Control", b"no-store")
+
+_REFUSALS = {413: "SIZE_INVALID", 416: "RANGE_INVALID", 429: "TOOMANYREQUESTS", 503: "UNAVAILABLE", 507: "UNAVAILABLE"}
+
 RETRY_AFTER = b"30"
 """Seconds after which a client that was told to wait may try again."""
-
-
-def problem_for(error: BaseException) -> Problem | None:
-    """The nearest entry along the error's class hierarchy; ``None`` for what nobody expected."""
-    for kind in type(error).__mro__:
-        if kind in PROBLEMS:
-            return PROBLEMS[kind]
-    return None
 
 
 def entries(problem: Problem, error: BaseException) -> list[dict[str, object]]:
@@ -94,6 +92,21 @@ def extra_headers(problem: Problem, error: BaseException) -> Headers:
     if problem.status == 429:
         headers.append((b"Retry-After", RETRY_AFTER))
     return headers
+
+
+def phrase(error: BaseException) -> Phrased | None:
+    """The answer to an error; ``None`` for what nobody expected."""
+    problem = errors.nearest(PROBLEMS, error)
+    if problem is None:
+        return None
+    headers = [VERSION, NOSNIFF, JSON, NO_STORE, *extra_headers(problem, error)]
+    return Phrased(problem.status, headers, body(entries(problem, error)))
+
+
+def refusal(status: int, reason: str) -> Phrased:
+    """The answer to what was refused before there was a request to route."""
+    code = _REFUSALS.get(status, "UNKNOWN" if status >= 500 else "UNSUPPORTED")
+    return Phrased(status, [VERSION, NOSNIFF, JSON, NO_STORE], body([{"code": code, "message": reason}]))
 
 
 def body(listed: Sequence[dict[str, object]]) -> bytes:

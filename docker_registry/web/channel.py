@@ -253,10 +253,14 @@ class Channel(Protocol):
         if self._running is not None or request is not self.request:
             return
         try:
-            running = ensureDeferred(self.site.handler(request))
+            handling = self.site.handler(request)
         except Exception:
             self._failed(Failure(), request)
             return
+        if handling is None:
+            self._left(None, request)
+            return
+        running = ensureDeferred(handling)
         if request is self.request:
             self._running = running
         running.addCallbacks(self._left, self._failed, callbackArgs=(request,), errbackArgs=(request,))

@@ -30,6 +30,17 @@ _STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, reason) for status, re
 _WITHOUT_CONTENT = frozenset({204, 304})
 
 
+def header_lines(headers: Headers) -> bytes:
+    """Header fields as they are sent; answers take them in this form as well, for those that are made once.
+
+    :raises ValueError: a field that would end early.
+    """
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers) or b"\0" in lines:
+        raise ValueError("a header field with a line break")
+    return lines
+
+
 class Request:
     """What the client asks, and the way to answer it.
 
@@ -122,7 +133,9 @@ class Request:
         except ValueError:
             raise Refusal(400, "the query has too many fields, or is not UTF-8") from None
 
-    def answer(self, status: int, headers: Headers = (), content: bytes = b"", length: int | None = None) -> None:
+    def answer(
+        self, status: int, headers: Headers | bytes = (), content: bytes = b"", length: int | None = None
+    ) -> None:
         """Send a whole answer, a small one in one write.
 
         :param length: what a HEAD request is told, if it is not the content's length.
@@ -141,18 +154,16 @@ class Request:
         self.sent = len(content)
         self.channel.send_last(self, head, content)
 
-    def begin(self, status: int, headers: Headers, length: int) -> bytes:
+    def begin(self, status: int, headers: Headers | bytes, length: int) -> bytes:
         """Commit to an answer of ``length`` bytes; the head, to be sent before them."""
         head = self._head(status, headers, length)
         self.status = status
         return head
 
-    def _head(self, status: int, headers: Headers, length: int | None) -> bytes:
+    def _head(self, status: int, headers: Headers | bytes, length: int | None) -> bytes:
         if self.status:
             raise RuntimeError(f"{self.method} {self.path} is answered already")
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers) or b"\0" in lines:
-            raise ValueError("a header field with a line break")
+        lines = headers if isinstance(headers, bytes) else header_lines(headers)
         start = _STATUS_LINES.get(status) or b"HTTP/1.1 %d Other\r\n" % status
         size = b"" if length is None else b"Content-Length: %d\r\n" % length
         return b"%b%b%b%b%b\r\n" % (

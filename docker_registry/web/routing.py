@@ -69,8 +69,8 @@ class Router:
                 self._endpoints[each.rule][method] = each.endpoint
         self._rules: dict[str, tuple[str, dict[str, str]]] = {}
         choices = []
-        # Literal endings are tried before variables: ``blobs/uploads`` is no blob.
-        for number, rule in enumerate(sorted(self._endpoints, key=lambda rule: _VARIABLE.sub("~", rule))):
+        # Literal endings are tried before variables: ``blobs/uploads`` is no blob. Long rules before short ones.
+        for number, rule in enumerate(sorted(self._endpoints, key=lambda rule: _VARIABLE.sub("~", rule) + "~")):
             pattern, groups = _pattern(rule, number)
             choices.append(f"(?P<r{number}>{pattern}/?)")
             self._rules[f"r{number}"] = (rule, groups)
@@ -109,8 +109,9 @@ def _pattern(rule: str, number: int) -> tuple[str, dict[str, str]]:
     for variable in _VARIABLE.finditer(rule):
         group = f"v{number}_{len(groups)}"
         groups[variable["name"]] = group
-        several = variable["converter"] == "name"
-        pattern += re.escape(rule[at : variable.start()]) + f"(?P<{group}>{'.+' if several else '[^/]+'})"
+        several = ".*[^/]" if variable.end() == len(rule) else ".+"     # a path's final slash is no part of a name
+        segments = several if variable["converter"] == "name" else "[^/]+"
+        pattern += re.escape(rule[at : variable.start()]) + f"(?P<{group}>{segments})"
         at = variable.end()
     return pattern + re.escape(rule[at:]), groups
 

@@ -18,6 +18,12 @@ from docker_registry.web.request import Headers, Request
 PIECE = 192 << 10
 """Bytes read at a time. With what a transport takes before it says stop, a client that takes nothing holds 256 KiB."""
 
+SHARED = 32 << 20
+"""Bytes that all files together are sent in one turn of the reactor, if their clients take them: some 8 ms."""
+
+LEAST, MOST = 256 << 10, 4 << 20
+"""Bytes of one file in one turn."""
+
 AHEAD = 8 << 20
 """Bytes that the kernel is asked to read ahead."""
 
@@ -39,7 +45,7 @@ class Source(Protocol):
 async def send_source(
     request: Request,
     status: int,
-    headers: Headers,
+    headers: Headers | bytes,
     source: Source,
     length: int,
     *,
@@ -92,13 +98,24 @@ async def _send_pieces(gate: Gate, request: Request, source: Source, length: int
 async def _send_file(gate: Gate, request: Request, fd: int, offset: int, length: int, runner: Runner) -> bool:
     """Let the kernel send from its page cache; ``False`` if it does not do that for such a file, and nothing was sent.
 
-    Each call sends what the socket takes, and not more than a burst.
+    Each call sends what the socket takes, and not more than a share of what all files may send in one turn of the
+    reactor: a call costs as much as half a MiB does.
     """
+    site = request.channel.site
+    site.files += 1
+    try:
+        return await _send_shares(gate, request, fd, offset, length, runner)
+    finally:
+        site.files -= 1
+
+
+async def _send_shares(gate: Gate, request: Request, fd: int, offset: int, length: int, runner: Runner) -> bool:
     pages = Pages(fd, offset, offset + length, runner)
     if gate.out.is_buffered:
         await gate.room()                           # the head goes first
     while request.sent < length:
-        at, count = offset + request.sent, min(BURST, length - request.sent)
+        share = min(max(SHARED // request.channel.site.files, LEAST), MOST)
+        at, count = offset + request.sent, min(share, length - request.sent)
         await pages.fetch(at, count)
         gate.check()
         try:

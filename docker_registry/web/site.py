@@ -19,7 +19,7 @@ from docker_registry.web.channel import Channel
 from docker_registry.web.limits import Limits
 from docker_registry.web.request import Headers, Request
 
-Handler = Callable[[Request], Deferred[Any] | Coroutine[Deferred[Any], Any, Any]]
+Handler = Callable[[Request], Deferred[Any] | Coroutine[Deferred[Any], Any, Any] | None]
 Refused = Callable[[int, str, bytes], tuple[Headers, bytes]]
 
 SWEEP = 1.0
@@ -28,13 +28,15 @@ SWEEP = 1.0
 
 class Site(Factory):
     """:param reactor: for its clock.
-    :param handler: answers a request; called when its head is in, before its body.
+    :param handler: answers a request; called when its head is in, before its body. Returns what tells when it is done,
+        or ``None`` if it is.
     :param refusal: headers and body of an answer that is given without the handler, from status, reason and target;
         the target is empty if it was never seen.
     :param finished: told of each request that was answered or cut, and the seconds that took.
     :param common_headers: stand on every answer.
     :ivar draining: whether no new request is taken.
     :ivar in_flight: requests that are read or answered.
+    :ivar files: that are being sent.
     """
 
     log = Logger()
@@ -57,6 +59,7 @@ class Site(Factory):
         self.budget = Budget(limits.body_memory)
         self.draining = False
         self.in_flight = 0
+        self.files = 0
         self._reactor = reactor
         self._finished = finished
         self._common = b"".join([b"%b: %b\r\n" % header for header in common_headers])

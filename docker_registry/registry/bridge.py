@@ -1,0 +1,189 @@
+"""Between a chain of v1 images and a manifest: the same bytes, described twice.
+
+Both directions are functions of their input: the same chain always makes the same manifest, the same manifest the same
+chain, so nothing of it needs to be remembered but where to find it again. Rules: Docker's "Image Manifest Version 2,
+Schema 2" and image-spec 1.1, "Image Configuration".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from docker_registry.digest import Digest
+from docker_registry.errors import DigestInvalid, LayerInvalid
+from docker_registry.names import ImageId
+from docker_registry.registry.documents import DOCKER_MANIFEST, Document
+from docker_registry.registry.layers import Layer
+
+CONFIG = "application/vnd.docker.container.image.v1+json"
+GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+TAR = "application/vnd.docker.image.rootfs.diff.tar"
+
+CLAIM = "id"
+"""The member of a configuration that names the image of v1 that it was made of. To be believed it must be confirmed by
+what that image says of its manifest: anybody can push a configuration."""
+
+_CONFIGS = frozenset({CONFIG, "application/vnd.oci.image.config.v1+json"})
+_LAYERS = {
+    GZIP: GZIP,
+    TAR: TAR,
+    "application/vnd.oci.image.layer.v1.tar+gzip": GZIP,
+    "application/vnd.oci.image.layer.v1.tar": TAR,
+}
+"""Layers that clients of v1 can unpack, and what the Docker form calls them."""
+
+_NOT_CONFIGURATION = ("id", "parent", "parent_id", "layer_id", "Size", "checksum", "throwaway", "rootfs", "history")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
+_NO_TIME = "1970-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A manifest and its configuration, to the byte."""
+
+    config: bytes
+    manifest: bytes
+    layers: tuple[Digest, ...]
+
+    @property
+    def digest(self) -> Digest:
+        return Digest.of(self.manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeImage:
+    """An image of v1 that was made of a layer of a manifest."""
+
+    id: ImageId
+    content: bytes
+    layer: Layer
+
+
+def manifest_of(chain: Sequence[tuple[dict[str, Any], Layer]]) -> Made:
+    """The manifest of an image and its ancestors.
+
+    :param chain: the JSON and the layer of each, the root first.
+    :raises LayerInvalid: a layer that cannot be unpacked, so that no client could check it.
+    """
+    if any(layer.diff_id is None for _, layer in chain):
+        raise LayerInvalid("a layer is no archive that clients could unpack")
+    kept = [layer for _, layer in chain if not layer.is_empty]
+    top = chain[-1][0]
+    config = {name: value for name, value in top.items() if name not in _NOT_CONFIGURATION}
+    config |= {
+        CLAIM: top.get("id"),
+        "architecture": _text(top.get("architecture")) or "amd64",
+        "os": _text(top.get("os")) or "linux",
+        "created": _time(top.get("created")),
+        "history": [_history(members, layer) for members, layer in chain],
+        "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in kept]},
+    }
+    content = _bytes(config)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": DOCKER_MANIFEST,
+        "config": {"mediaType": CONFIG, "size": len(content), "digest": str(Digest.of(content))},
+        "layers": [
+            {"mediaType": layer.media_type, "size": layer.size, "digest": str(layer.digest)} for layer in kept
+        ],
+    }
+    return Made(content, _bytes(manifest), tuple(layer.digest for layer in kept))
+
+
+def claimed(config: dict[str, Any]) -> str:
+    """The image of v1 that a configuration says it was made of; ``""`` is none."""
+    return _text(config.get(CLAIM))
+
+
+def is_expressible(document: Document) -> bool:
+    """Whether clients of v1 could use it: an image with layers that they can unpack."""
+    return (
+        bool(document.layers)
+        and document.blobs[0].media_type in _CONFIGS
+        and all(each.media_type in _LAYERS for each in document.layers)
+    )
+
+
+def images_of(document: Document, config: dict[str, Any]) -> list[MadeImage]:
+    """The images of v1 that an image of v2 comes to: one for each layer, the root first.
+
+    An id is made of the layers up to it; the last one's of the configuration besides, whose settings it carries.
+
+    :param document: one that `is_expressible`.
+    """
+    diff_ids = _diff_ids(config)
+    history = _filled(config)
+    made: list[MadeImage] = []
+    for number, descriptor in enumerate(document.layers):
+        is_last = number == len(document.layers) - 1
+        parent = made[-1].id if made else None
+        seed = f"{descriptor.digest} {parent or ''}" + (f" {document.blobs[0].digest}" if is_last else "")
+        image = ImageId(hashlib.sha256(seed.encode()).hexdigest())
+        said = history[number] if number < len(history) else {}
+        members: dict[str, Any] = {
+            "architecture": _text(config.get("architecture")) or "amd64",
+            "os": _text(config.get("os")) or "linux",
+            "created": _time(said.get("created")),
+            "container_config": {"Cmd": [_text(said.get("created_by"))]},
+        }
+        if is_last:
+            members |= {name: value for name, value in config.items() if name not in _NOT_CONFIGURATION}
+            members["created"] = _time(config.get("created") or said.get("created"))
+        members |= {"id": str(image), "Size": descriptor.size} | ({"parent": str(parent)} if parent else {})
+        diff_id = diff_ids[number] if number < len(diff_ids) else None
+        layer = Layer(descriptor.digest, descriptor.size, diff_id, 0, _LAYERS[descriptor.media_type])
+        made.append(MadeImage(image, _bytes(members), layer))
+    return made
+
+
+def _history(members: dict[str, Any], layer: Layer) -> dict[str, Any]:
+    entry: dict[str, Any] = {"created": _time(members.get("created")), "created_by": _command(members)}
+    for name in ("author", "comment"):
+        if text := _text(members.get(name)):
+            entry[name] = text
+    return entry | ({"empty_layer": True} if layer.is_empty else {})
+
+
+def _command(members: dict[str, Any]) -> str:
+    container = members.get("container_config")
+    command = container.get("Cmd") if isinstance(container, dict) else None
+    return " ".join(map(_text, command)) if isinstance(command, list) else _text(command)
+
+
+def _filled(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of the history that made a layer."""
+    history = config.get("history")
+    entries = [each for each in history if isinstance(each, dict)] if isinstance(history, list) else []
+    return [each for each in entries if each.get("empty_layer") is not True]
+
+
+def _diff_ids(config: dict[str, Any]) -> list[Digest | None]:
+    rootfs = config.get("rootfs")
+    listed = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+    return list(_digests(listed)) if isinstance(listed, list) else []
+
+
+def _digests(listed: list[Any]) -> Iterator[Digest | None]:
+    for each in listed:
+        try:
+            yield Digest.parse(_text(each))
+        except DigestInvalid:
+            yield None
+
+
+def _time(value: Any) -> str:
+    """As clients parse it (RFC 3339); what they could not parse would make them refuse the image."""
+    return value if isinstance(value, str) and _TIME.fullmatch(value) else _NO_TIME
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _bytes(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,253 @@
+"""Tags as protocol v1 sees them: they stand for images, while a tag of the registry stands for a manifest.
+
+v1 sets a tag as docker-registry 0.x did: a file that names the image. That is the truth while the tag has no link. The
+manifest of the image's chain is made soon afterwards, or when v2 asks for the tag: as soon as the image and all its
+ancestors are complete, and if a manifest can describe them. Then the tag gets its link, and is as any other. So are the
+tags of a store that 0.x left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger, LogLevel
+
+from docker_registry.deferreds import Shared, Shield, outcomes, together
+from docker_registry.digest import Digest
+from docker_registry.errors import (
+    Damaged,
+    ImageIdInvalid,
+    ImageInProgress,
+    ImageInvalid,
+    ImageUnknown,
+    LayerInvalid,
+    ManifestUnknown,
+    NotFound,
+    RepositoryUnknown,
+    StorageError,
+    TagUnknown,
+)
+from docker_registry.names import ImageId, Repository, Tag
+from docker_registry.registry import bridge
+from docker_registry.registry.blobs import Blobs
+from docker_registry.registry.bridge import Made
+from docker_registry.registry.catalogue import Catalogue
+from docker_registry.registry.images import Images
+from docker_registry.registry.locks import Locks
+from docker_registry.registry.manifests import Manifest, Manifests
+from docker_registry.registry.old import OldStore
+from docker_registry.registry.tags import Tags
+from docker_registry.storage import layout
+from docker_registry.storage.interface import IStorage
+
+PLATFORM = "linux/amd64"
+"""What an index is for a client of v1, which knows no other."""
+
+REMEMBERED = 100_000
+"""Manifests of which is remembered what image they are."""
+
+SLICE = 50
+"""Tags looked at in one turn of the reactor."""
+
+
+class ImageTags:
+    log = Logger()
+
+    def __init__(
+        self,
+        storage: IStorage,
+        images: Images,
+        manifests: Manifests,
+        tags: Tags,
+        blobs: Blobs,
+        old: OldStore,
+        catalogue: Catalogue,
+        locks: Locks,
+        shield: Shield,
+    ) -> None:
+        self._storage = storage
+        self._images = images
+        self._manifests = manifests
+        self._tags = tags
+        self._blobs = blobs
+        self._old = old
+        self._catalogue = catalogue
+        self._locks = locks
+        self._shield = shield
+        self._known: OrderedDict[Digest, ImageId | None] = OrderedDict()
+        self._preparing: Shared[tuple[Repository, Tag], Digest] = Shared()
+
+    # Reading
+
+    async def get(self, repository: Repository, tag: Tag) -> ImageId:
+        """:raises TagUnknown: no such tag, or one that no image of v1 can stand for."""
+        try:
+            image = await self._image_of(await self._tags.linked(repository, tag))
+        except NotFound:
+            image = await self._old_image(repository, tag)
+        if image is None:
+            raise TagUnknown(str(tag))
+        return image
+
+    async def all(self, repository: Repository) -> dict[str, ImageId]:
+        """Every tag that an image of v1 can stand for.
+
+        :raises RepositoryUnknown: nothing was ever pushed to it.
+        """
+        found: dict[str, ImageId] = {}
+        after = ""
+        while names := await self._tags.page(repository, after, SLICE):
+            asked = [Deferred.fromCoroutine(self.get(repository, Tag(name))) for name in names]
+            for name, image in zip(names, await outcomes(*asked), strict=True):
+                if isinstance(image, ImageId):
+                    found[name] = image
+                elif not isinstance(image, TagUnknown):
+                    raise image
+            after = names[-1]
+        if not found and not await self._is_known(repository):
+            raise RepositoryUnknown(str(repository))
+        return found
+
+    async def _is_known(self, repository: Repository) -> bool:
+        return await self._catalogue.holds_anything(repository) or await self._old.knows(repository)
+
+    async def _old_image(self, repository: Repository, tag: Tag) -> ImageId | None:
+        try:
+            return ImageId.parse(await self._old.tag(repository, tag))
+        except (NotFound, ImageIdInvalid):
+            return None
+
+    async def _image_of(self, digest: Digest) -> ImageId | None:
+        """The image of v1 that a manifest is; it is made if it was pushed through v2."""
+        if digest not in self._known:
+            try:
+                self._known[digest] = await self._shield(self._find_image(digest))
+            except (NotFound, Damaged):
+                return None
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return self._known[digest]
+
+    async def _find_image(self, digest: Digest) -> ImageId | None:
+        manifest = await self._manifests.read(digest)
+        if manifest.document.children:
+            child = next((each for each, name in manifest.document.platforms.items() if name == PLATFORM), None)
+            if child is None:
+                return None
+            manifest = await self._manifests.read(child)
+        if not bridge.is_expressible(manifest.document):
+            return None
+        try:
+            config = json.loads(await self._storage.get(layout.blob(manifest.document.blobs[0].digest)))
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(config, dict):
+            return None
+        return await self._confirmed(manifest, config) or await self._keep(manifest, config)
+
+    async def _confirmed(self, manifest: Manifest, config: dict[str, Any]) -> ImageId | None:
+        """The image that the manifest was made of, if it says so itself."""
+        try:
+            image = ImageId.parse(bridge.claimed(config))
+            made = await self._storage.get(layout.image_manifest(image))
+        except (ImageIdInvalid, NotFound, Damaged):
+            return None
+        return image if made == str(manifest.digest).encode() else None
+
+    async def _keep(self, manifest: Manifest, config: dict[str, Any]) -> ImageId:
+        made = bridge.images_of(manifest.document, config)
+        ids = [each.id for each in made]
+        await together(*(
+            Deferred.fromCoroutine(self._images.keep(each.id, each.content, ids[:number][::-1], each.layer))
+            for number, each in enumerate(made)
+        ))
+        return ids[-1]
+
+    # Setting
+
+    async def set(self, repository: Repository, tag: Tag, image: ImageId) -> None:
+        """Let ``tag`` stand for an image, which may be in progress.
+
+        :raises ImageUnknown: its JSON was not pushed.
+        """
+        await self._images.json(image)
+        await self._shield(self._set(repository, tag, image))
+
+    async def _set(self, repository: Repository, tag: Tag, image: ImageId) -> None:
+        async with self._locks.held(repository):
+            await self._old.put_tag(repository, tag, str(image))
+            await self._tags.release(repository, tag)
+        self._shield(self._prepare_soon(repository, tag))
+
+    async def _prepare_soon(self, repository: Repository, tag: Tag) -> None:
+        """Nobody waits for this: what fails is tried again when somebody does."""
+        try:
+            await self.prepare(repository, tag)
+        except NotFound:
+            self.log.debug("{repository}:{tag} is not for v2 yet", repository=str(repository), tag=str(tag))
+        except StorageError:
+            self.log.failure("{repository}:{tag} could not be prepared for v2; its first pull tries again",
+                             repository=str(repository), tag=str(tag))
+
+    async def _make(self, repository: Repository, image: ImageId) -> Made:
+        """The manifest of an image, whose blobs the repository then holds.
+
+        :raises LayerInvalid: no manifest can describe it.
+        """
+        chain = []
+        for each in reversed(await self._images.ancestry(image)):
+            found = await self._images.get(each)
+            chain.append((json.loads(found.content), await self._images.layer(found)))
+        made = bridge.manifest_of(chain)
+        config = Digest.of(made.config)
+        await self._storage.put(layout.blob(config), made.config)
+        await together(*(
+            Deferred.fromCoroutine(self._blobs.link(repository, digest)) for digest in {config, *made.layers}
+        ))
+        await self._storage.put(layout.image_manifest(image), str(made.digest).encode())
+        return made
+
+    async def prepare(self, repository: Repository, tag: Tag) -> Digest:
+        """Give a tag that names an image its link. What docker-registry 0.x left is not changed.
+
+        :raises NotFound: there is none, or no manifest can describe what it stands for.
+        """
+        image = await self._old_image(repository, tag)
+        if image is None:
+            raise NotFound(str(tag))
+        return await self._preparing((repository, tag), lambda: self._shield(self._prepare(repository, tag, image)))
+
+    async def _prepare(self, repository: Repository, tag: Tag, image: ImageId) -> Digest:
+        try:
+            made = await self._make(repository, image)
+        except (LayerInvalid, ImageUnknown, ImageInProgress, ImageInvalid) as error:
+            level = LogLevel.debug if isinstance(error, ImageInProgress) else LogLevel.warn
+            self.log.emit(level, "{repository}:{tag} cannot be served by v2: {kind} {error}",
+                          repository=str(repository), tag=str(tag), kind=type(error).__name__, error=str(error))
+            raise NotFound(str(tag)) from None
+        await self._manifests.put(repository, made.digest, made.manifest, None)
+        async with self._locks.held(repository):
+            if await self._old_image(repository, tag) == image:
+                await self._tags.adopt(repository, [tag], made.digest)
+        return made.digest
+
+    # Deleting
+
+    async def delete(self, repository: Repository, tag: Tag) -> None:
+        """:raises TagUnknown: no such tag."""
+        try:
+            await self._manifests.untag(repository, tag)
+        except ManifestUnknown:
+            raise TagUnknown(str(tag)) from None
+
+    async def delete_all(self, repository: Repository) -> None:
+        """Remove a repository: its tags and what protocol v1 knows of it, never the images.
+
+        :raises RepositoryUnknown: there is nothing.
+        """
+        if not await self._is_known(repository):
+            raise RepositoryUnknown(str(repository))
+        await self._manifests.delete_all(repository)
