@@ -136,7 +136,8 @@ def images_of(document: Document, config: dict[str, Any]) -> list[MadeImage]:
             members["created"] = _time(config.get("created") or said.get("created"))
         members |= {"id": str(image), "Size": descriptor.size} | ({"parent": str(parent)} if parent else {})
         diff_id = diff_ids[number] if number < len(diff_ids) else None
-        layer = Layer(descriptor.digest, descriptor.size, diff_id, 0, _LAYERS[descriptor.media_type])
+        unpacked = 0 if diff_id else None
+        layer = Layer(descriptor.digest, descriptor.size, diff_id, unpacked, _LAYERS[descriptor.media_type])
         made.append(MadeImage(image, _bytes(members), layer))
     return made
 

@@ -133,26 +133,28 @@ class RawSums:
     """What is computed from the bytes as they are sent.
 
     :ivar size: bytes so far.
+    :ivar content, with_json: one for each sum; whoever shows the bytes to each of them, in a thread of its own, needs
+        not call `update`.
     """
 
     def __init__(self, image_json: bytes) -> None:
-        self._hash = new_hash(CANONICAL)
-        self._with_json = hashlib.sha256(image_json + b"\n")
+        self.content = new_hash(CANONICAL)
+        self.with_json = hashlib.sha256(image_json + b"\n")
         self.size = 0
 
     def update(self, data: bytes) -> None:
         self.size += len(data)
-        self._hash.update(data)
-        self._with_json.update(data)
+        self.content.update(data)
+        self.with_json.update(data)
 
     @property
     def digest(self) -> Digest:
-        return Digest(CANONICAL, self._hash.hexdigest())
+        return Digest(CANONICAL, self.content.hexdigest())
 
     @property
     def payload(self) -> str:
         """``sha256:<hex>`` of image JSON, newline and layer: "payload" and the older "simple" sum are the same."""
-        return f"sha256:{self._with_json.hexdigest()}"
+        return f"sha256:{self.with_json.hexdigest()}"
 
 
 class UnpackedSums:

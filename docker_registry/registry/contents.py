@@ -9,9 +9,10 @@ from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
 from docker_registry.errors import Damaged, ImageUnknown, NotFound
+from docker_registry.registry.archive_limits import LISTING_LIMITS
 from docker_registry.registry.compression import Unpacker
 from docker_registry.registry.images import Image, Images
-from docker_registry.registry.listing import LISTING_LIMITS, Listing, difference
+from docker_registry.registry.listing import Listing, difference
 from docker_registry.storage import layout
 from docker_registry.storage.interface import SMALL, IStorage
 from docker_registry.threads import Runner

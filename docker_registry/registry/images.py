@@ -150,25 +150,29 @@ class Images:
             raise ImageUnknown(str(image.id)) from None
 
     async def layer(self, image: Image) -> Layer:
-        """What is known of the image's layer; of an old store's, it is computed now, once, whoever asks."""
-        if image.layer is not None:
+        """What is known of the image's layer, its diff id with it. It is computed now, once, whoever asks."""
+        if image.layer is not None and image.layer.unpacked is not None:
             return image.layer
         return await self._preparing(image.id, lambda: self._shield(self._prepare(image)))
 
     async def _prepare(self, image: Image) -> Layer:
-        """Read an old layer once, and let the blob that it is point to it."""
         await self._reading.acquire()
         try:
-            again = await self.get(image.id)
-            if again.layer is not None:
-                return again.layer
-            key = layout.image_old_layer(image.id)
-            layer = await self.intake.read(lambda: self.open_layer(image), image.content)
-            await self._blobs.adopt(layer.digest, key, layer.size)
+            layer = (await self.get(image.id)).layer
+            if layer is None:
+                layer = await self._adopt(image)
+            elif layer.unpacked is None:
+                layer = await self.intake.measure(lambda: self.open_layer(image), layer)
             await self._storage.put(layout.image_layer(image.id), layer.to_bytes())
         finally:
             self._reading.release()
-        self.log.info("prepared {image}: {size} bytes", image=str(image.id), size=layer.size)
+        self.log.debug("prepared {image}: {size} bytes", image=str(image.id), size=layer.size)
+        return layer
+
+    async def _adopt(self, image: Image) -> Layer:
+        """Read an old layer once, and let the blob that it is point to it."""
+        layer = await self.intake.read(lambda: self.open_layer(image), image.content)
+        await self._blobs.adopt(layer.digest, layout.image_old_layer(image.id), layer.size)
         return layer
 
     # Pushing

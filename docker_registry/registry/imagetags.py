@@ -12,7 +12,7 @@ import json
 from collections import OrderedDict
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger, LogLevel
 
 from docker_registry.deferreds import Shared, Shield, outcomes, together
@@ -186,7 +186,7 @@ class ImageTags:
         """Nobody waits for this: what fails is tried again when somebody does."""
         try:
             await self.prepare(repository, tag)
-        except NotFound:
+        except (NotFound, CancelledError):
             self.log.debug("{repository}:{tag} is not for v2 yet", repository=str(repository), tag=str(tag))
         except StorageError:
             self.log.failure("{repository}:{tag} could not be prepared for v2; its first pull tries again",

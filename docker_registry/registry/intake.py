@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from docker_registry.deferreds import together
 from docker_registry.names import UploadId
 from docker_registry.registry.archive_limits import ArchiveLimits
-from docker_registry.registry.checksums import LayerSums, TarsumVersion, UnpackedSums
+from docker_registry.registry.checksums import LayerSums, RawSums, TarsumVersion, UnpackedSums
 from docker_registry.registry.layers import Layer
 from docker_registry.registry.uploads import PIECE, Source
 from docker_registry.storage import layout
@@ -26,26 +27,37 @@ class Intake:
     def __init__(self, storage: IStorage, runner: Runner) -> None:
         self._storage = storage
         self._runner = runner
+        self.stopped = False
+        """Set when the daemon stops: what is stored can be read at another time."""
 
     async def receive(self, source: Source, image_json: bytes) -> Layer:
         """Store what comes as a blob. When the source fails nothing of it is kept.
 
-        The blob's own digest and the unpacking take a thread each: either costs about as much as the other.
+        The two sums have a thread each. Unpacking would take longer than both, and is left for later: `measure`.
         """
-        sums = LayerSums(image_json)
+        sums = RawSums(image_json)
         writer = await self._storage.create(layout.layer_upload(UploadId.new()))
         try:
             while parts := await source.read():
-                await together(writer.write(parts, [sums.raw]), self._runner.slow(_show, sums.unpacked, parts))
-            layer = await self._runner.slow(sums.finish)
-            await writer.commit(layout.blob(layer.digest))
+                await together(
+                    writer.write(parts, [sums.content]), self._runner.slow(_show, sums.with_json, parts)
+                )
+            size = writer.offset
+            await writer.commit(layout.blob(sums.digest))
         except BaseException:
             await writer.abandon()
             raise
-        return layer
+        return Layer(sums.digest, size, None, None, "", (sums.payload,))
+
+    async def measure(self, opener: Opener, layer: Layer) -> Layer:
+        """The same with what comes out when it is unpacked."""
+        sums = UnpackedSums(b"", (), ArchiveLimits())
+        await self.feed(opener, sums)
+        await self._runner.slow(sums.finish)
+        return replace(layer, diff_id=sums.diff_id, unpacked=sums.size, media_type=sums.media_type)
 
     async def read(self, opener: Opener, image_json: bytes) -> Layer:
-        """What `receive` would have computed, of bytes that are stored."""
+        """What `receive` and `measure` would have found, of bytes that are stored."""
         sums = LayerSums(image_json)
 
         async def show(piece: bytes) -> None:
@@ -75,6 +87,8 @@ class Intake:
         reader = await opener()
         try:
             while piece := await reader.read(PIECE):
+                if self.stopped:
+                    raise CancelledError()
                 await show(piece)
         finally:
             reader.close()

@@ -17,7 +17,8 @@ class Layer:
     """:ivar digest: of the bytes as they are stored; the name of the blob.
     :ivar size: of those bytes.
     :ivar diff_id: of the archive without its compression; ``None`` if it cannot be unpacked.
-    :ivar unpacked: bytes of the archive without its compression; 0 if that is not known.
+    :ivar unpacked: bytes of the archive without its compression, 0 if it cannot be unpacked; ``None`` if nobody has
+        tried, and then there is no diff id and no media type, either.
     :ivar media_type: as a manifest says it.
     :ivar sums: checksums of JSON and layer, as v1 writes them: ``sha256:...``, ``tarsum+sha256:...``. None are known of
         a layer that came through v2.
@@ -26,7 +27,7 @@ class Layer:
     digest: Digest
     size: int
     diff_id: Digest | None
-    unpacked: int
+    unpacked: int | None
     media_type: str
     sums: tuple[str, ...] = ()
 
@@ -53,7 +54,7 @@ class Layer:
                 digest=Digest.parse(record["digest"]),
                 size=int(record["size"]),
                 diff_id=Digest.parse(record["diff_id"]) if record["diff_id"] else None,
-                unpacked=int(record["unpacked"]),
+                unpacked=None if record["unpacked"] is None else int(record["unpacked"]),
                 media_type=str(record["media_type"]),
                 sums=tuple(map(str, record["sums"])),
             )

@@ -103,6 +103,7 @@ class Registry:
     def stop(self) -> None:
         """End the periodic work; safe to call at any moment of it."""
         self._purge.stop()
+        self.images.intake.stopped = True
 
     def idle(self) -> Deferred[None]:
         """Fires when nothing that must not be torn is running."""
