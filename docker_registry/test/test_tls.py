@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import http.client
 import os
+import socket
 import ssl
 import time
 from pathlib import Path
@@ -92,6 +93,23 @@ class TLSTests(TestCase):
             return answer.status, answer.headers, answer.read()
         finally:
             connection.close()
+
+    async def test_protocol_is_negotiated(self) -> None:
+        """Go's clients and curl offer HTTP/2 first (RFC 7301); some offer HTTP/1.1 alone, and old ones nothing."""
+
+        def work() -> None:
+            for offered, chosen in ((["h2", "http/1.1"], "http/1.1"), (["http/1.1"], "http/1.1"), ([], None)):
+                context = ssl._create_unverified_context()
+                context.set_alpn_protocols(offered)
+                with (
+                    socket.create_connection(("127.0.0.1", self.port), 30) as plain,
+                    context.wrap_socket(plain) as connection,
+                ):
+                    self.assertEqual(connection.selected_alpn_protocol(), chosen)
+                    connection.sendall(b"GET /v2/ HTTP/1.1\r\nHost: r\r\n\r\n")
+                    self.assertEqual(connection.recv(100)[:15], b"HTTP/1.1 200 OK")
+
+        await deferToThread(work)
 
     async def test_push_and_pull(self) -> None:
         """In chunks and whole; all of it and a range."""

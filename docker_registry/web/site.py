@@ -9,10 +9,11 @@ from secrets import token_hex
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from twisted.web.http import datetimeToString
+from zope.interface import implementer
 
 from docker_registry.web.body import Budget
 from docker_registry.web.channel import Channel
@@ -26,6 +27,7 @@ SWEEP = 1.0
 """Seconds between two looks at the connections' deadlines."""
 
 
+@implementer(IProtocolNegotiationFactory)
 class Site(Factory):
     """:param reactor: for its clock.
     :param handler: answers a request; called when its head is in, before its body. Returns what tells when it is done,
@@ -74,6 +76,10 @@ class Site(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         return Channel(self)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What is spoken over TLS (RFC 7301): without it Twisted ends the handshake of every client that asks."""
+        return [b"http/1.1"]
 
     def stopFactory(self) -> None:
         self._rest()
