@@ -95,7 +95,8 @@ def read(content: bytes, content_type: str | None = None, max_references: int = 
         _refuse("schema 1 manifests are not supported; push with a client that writes schema 2 or OCI manifests")
     if media_type not in _KNOWN:
         _refuse(f"unsupported manifest media type {media_type[:200]!r}")
-    if media_type != OCI_ARTIFACT and body.get("schemaVersion") != 2:
+    version = body.get("schemaVersion")
+    if media_type != OCI_ARTIFACT and (version != 2 or type(version) is not int):
         _refuse("schemaVersion must be 2")
     if "manifests" in body and ("layers" in body or "config" in body):
         _refuse("a manifest has either layers and a config or manifests, not both")

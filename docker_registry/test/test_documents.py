@@ -79,6 +79,7 @@ REFUSED: list[tuple[str, Any, str | None]] = [
     ("schema 1 without type", {"schemaVersion": 1, "name": "x", "fsLayers": []}, None),
     ("schemaVersion 3", image(schemaVersion=3), OCI_MANIFEST),
     ("schemaVersion missing", without(image(), "schemaVersion"), OCI_MANIFEST),
+    ("schemaVersion a fraction", image(schemaVersion=2.0), OCI_MANIFEST),
     ("schemaVersion a string", image(schemaVersion="2"), OCI_MANIFEST),
     ("types that differ", image(), DOCKER_MANIFEST),
     ("image as index", image(), OCI_INDEX),

@@ -120,7 +120,7 @@ class Request:
     def args(self) -> dict[str, list[str]]:
         """The query's fields, decoded once.
 
-        :raises Refusal: too many, or not UTF-8.
+        :raises Refusal: too many (414), or not UTF-8.
         """
         if self._args is None:
             self._args = self._parse_query() if self.query else {}
@@ -128,10 +128,12 @@ class Request:
 
     def _parse_query(self) -> dict[str, list[str]]:
         most = self.channel.site.limits.query_fields
+        if self.query.count("&") >= most:
+            raise Refusal(414, "the query has too many fields")
         try:
-            return parse_qs(self.query, keep_blank_values=True, errors="strict", max_num_fields=most)
+            return parse_qs(self.query, keep_blank_values=True, errors="strict")
         except ValueError:
-            raise Refusal(400, "the query has too many fields, or is not UTF-8") from None
+            raise Refusal(400, "the query is not UTF-8") from None
 
     def answer(
         self, status: int, headers: Headers | bytes = (), content: bytes = b"", length: int | None = None
