@@ -88,6 +88,7 @@ class UploadPurge:
                 left += stayed
             after = names[-1].name
         self._uploads.open = left
+        removed += await self._purge_layers()
         if removed:
             self.log.info("removed {removed} abandoned uploads", removed=removed)
         return removed
@@ -126,6 +127,20 @@ class UploadPurge:
                 await self._uploads.forget(repository, upload)
         return abandoned
 
+    async def _purge_layers(self) -> int:
+        """Layers of protocol v1 whose push was cut off by the end of a process."""
+        gone = 0
+        after = ""
+        while entries := await self._storage.list(layout.layer_uploads(), after=after, limit=PAGE):
+            after = entries[-1].name
+            for entry in entries:
+                key = f"{layout.layer_uploads()}/{entry.name}"
+                (stat,) = await outcomes(self._storage.stat(key))
+                if not isinstance(stat, Exception) and self._is_too_old(stat.modified):
+                    await self._storage.delete_tree(key)
+                    gone += 1
+        return gone
+
     async def _is_abandoned(self, repository: Repository, upload: UploadId) -> bool:
         return not self._uploads.is_busy(upload) and await self._is_old(repository, upload)
 
@@ -133,6 +148,8 @@ class UploadPurge:
         session = layout.upload(repository, upload)
         entries = await self._storage.list(session)
         stats = await outcomes(*(self._storage.stat(f"{session}/{entry.name}") for entry in entries))
-        active = max((stat.modified for stat in stats if not isinstance(stat, Exception)), default=0.0)
+        return self._is_too_old(max((stat.modified for stat in stats if not isinstance(stat, Exception)), default=0.0))
+
+    def _is_too_old(self, active: float) -> bool:
         forgiven = sum(jump for before, jump in self._jumps if active <= before)
         return self._now() - active - forgiven > self._age

@@ -28,6 +28,7 @@ from docker_registry.names import ImageId, Repository, Tag
 from docker_registry.registry.bridge import GZIP
 from docker_registry.registry.documents import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX
 from docker_registry.registry.images import MAX_CHAIN
+from docker_registry.registry.purge import UploadPurge
 from docker_registry.storage import layout
 from docker_registry.test.registry_case import LATEST, Held, Parts, RegistryCase
 
@@ -240,6 +241,23 @@ class StateTests(ImageCase):
         slow.give()
         self.failureResultOf(pushed, ImageExists)
         self.assertEqual(self.layer_of("a"), layer("fast"))
+
+
+    def test_half_a_layer_of_another_process(self) -> None:
+        """It was killed in the middle: what it left goes when uploads do that nobody came back to."""
+        self.put_json("a")
+        before = self.keys()
+        pushed = Deferred.fromCoroutine(self.registry.images.put_layer(image_id("a"), Held()))
+        self.assertNoResult(pushed)
+        self.assertEqual(len(self.keys()), len(before) + 1)
+        purge = UploadPurge(
+            self.storage, self.registry.catalogue, self.registry.uploads, self.clock, self.clock.seconds, 3600
+        )
+        self.now(purge.run())
+        self.assertEqual(len(self.keys()), len(before) + 1)
+        self.clock.advance(3601)
+        self.now(purge.run())
+        self.assertEqual(self.keys(), before)
 
 
 class AncestryTests(ImageCase):
