@@ -7,6 +7,7 @@ import heapq
 from docker_registry.deferreds import together
 from docker_registry.errors import NameInvalid
 from docker_registry.names import Repository, is_component
+from docker_registry.registry.old import OldStore
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IStorage
 
@@ -17,14 +18,21 @@ LEVEL = 100
 class Catalogue:
     """Repositories in byte order of their names, read from the tree of keys."""
 
-    def __init__(self, storage: IStorage) -> None:
+    def __init__(self, storage: IStorage, old: OldStore) -> None:
         self._storage = storage
+        self._old = old
 
     async def page(self, after: str, limit: int) -> list[Repository]:
-        """At most ``limit`` repositories that hold a manifest, beyond ``after`` (which need not exist)."""
+        """At most ``limit`` repositories that hold a manifest, beyond ``after`` (which need not exist).
+
+        Those of docker-registry 0.x that have a tag are among them.
+        """
         found: list[Repository] = []
         if limit > 0:
             await self._walk("", after, limit, found, "_manifests")
+            old = await self._old.repositories(after, limit)
+            if old:
+                found = sorted({*found, *old})[:limit]
         return found
 
     async def with_uploads(self, after: str, limit: int) -> list[Repository]:

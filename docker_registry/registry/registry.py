@@ -60,8 +60,8 @@ class Registry:
         self._shield = Shield()
         locks = Locks()
         self.settings = settings
-        self.catalogue = Catalogue(storage)
         self.old = OldStore(storage)
+        self.catalogue = Catalogue(storage, self.old)
         self.tags = Tags(storage, self.old)
         self.blobs = Blobs(storage, now, self.catalogue)
         self.uploads = Uploads(storage, runner, now, settings, self.blobs, self._shield)
