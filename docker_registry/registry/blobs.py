@@ -54,7 +54,7 @@ class Blobs:
         sizes: list[int | None] = []
         for digest, link, lease, stat in zip(digests, links, found[: len(links)], found[len(links) :], strict=True):
             if isinstance(lease, Exception):
-                _expect(lease, NotFound)
+                _expect(lease, NotFound, Damaged)
                 sizes.append(None)
                 continue
             if isinstance(stat, NotFound):
@@ -89,7 +89,7 @@ class Blobs:
             opened: IReader = reader
             return opened
         if isinstance(lease, Exception):
-            _expect(lease, NotFound)
+            _expect(lease, NotFound, Damaged)
         raise BlobUnknown(str(digest))
 
     async def open_content(self, digest: Digest, offset: int = 0) -> IReader:
@@ -222,7 +222,7 @@ def _is_hollow(digest: Digest, size: int) -> bool:
 _EMPTY = {algorithm: Digest.of(b"", algorithm) for algorithm in ("sha256", "sha512")}
 
 
-def _expect(error: Exception, kind: type[Exception]) -> None:
+def _expect(error: Exception, *kinds: type[Exception]) -> None:
     """Go on if this is what went wrong: a disk that fails must not look like a missing blob (C6)."""
-    if not isinstance(error, kind):
+    if not isinstance(error, kinds):
         raise error

@@ -83,7 +83,7 @@ class Manifests:
                 digest = reference
                 await self._storage.stat(layout.revision_link(repository, digest))
             return self._cache.get(digest) or await self._read(digest)
-        except NotFound:
+        except (NotFound, Damaged):
             raise ManifestUnknown(str(reference)) from None
 
     async def put(
@@ -255,9 +255,9 @@ class Manifests:
             found = await outcomes(*(self._storage.stat(key) for key in [*links, *map(layout.blob, some)]))
             for link, stat in zip(found[: len(some)], found[len(some) :], strict=True):
                 for each in (link, stat):
-                    if isinstance(each, Exception) and not isinstance(each, NotFound):
+                    if isinstance(each, Exception) and not isinstance(each, (NotFound, Damaged)):
                         raise each
-                sizes.append(None if isinstance(link, NotFound) or isinstance(stat, NotFound) else stat.size)
+                sizes.append(None if isinstance(link, Exception) or isinstance(stat, Exception) else stat.size)
         return sizes
 
     async def _untag(self, repository: Repository, tag: Tag) -> None:
@@ -290,7 +290,7 @@ class Manifests:
         """:raises ManifestUnknown: the repository does not hold the manifest."""
         try:
             await self._storage.stat(layout.revision_link(repository, digest))
-        except NotFound:
+        except (NotFound, Damaged):
             raise ManifestUnknown(str(digest)) from None
         try:
             document = (await self.read(digest)).document

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from docker_registry.deferreds import outcomes, together
 from docker_registry.digest import Digest
-from docker_registry.errors import DigestInvalid, NotFound
+from docker_registry.errors import Damaged, DigestInvalid, NotFound
 from docker_registry.names import Repository, Tag
 from docker_registry.registry.old import OldStore
 from docker_registry.storage import layout
@@ -46,10 +46,10 @@ class Tags:
 
     async def linked(self, repository: Repository, tag: Tag) -> Digest:
         """As `resolve`, without the tags of old stores."""
-        link = await self._storage.get(layout.tag_link(repository, tag))
         try:
+            link = await self._storage.get(layout.tag_link(repository, tag))
             return Digest.parse(link.decode("ascii").strip())
-        except (DigestInvalid, UnicodeDecodeError):
+        except (Damaged, DigestInvalid, UnicodeDecodeError):
             self.log.error("{repository}:{tag} is unreadable: push it again", repository=repository.name, tag=tag.name)
             raise NotFound(str(tag)) from None
 
