@@ -73,20 +73,21 @@ class _Gzip:
 
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        self.needs_input = True
 
     @property
     def eof(self) -> bool:
         return self._inflate.eof
 
     @property
+    def needs_input(self) -> bool:
+        return not self._inflate.unconsumed_tail
+
+    @property
     def unused_data(self) -> bytes:
         return self._inflate.unused_data
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        unpacked = self._inflate.decompress(data or self._inflate.unconsumed_tail, max_length)
-        self.needs_input = len(unpacked) < max_length and not self._inflate.unconsumed_tail
-        return unpacked
+        return self._inflate.decompress(data or self._inflate.unconsumed_tail, max_length)
 
 
 class Unpacker:
@@ -150,7 +151,7 @@ class Unpacker:
     def _decode(self, piece: bytes) -> bytes:
         """Unpack until the end of the piece or of the stream; returns what lies behind the latter."""
         if self._decoder is None:
-            piece = piece.lstrip(b"\0") if self._streams else piece
+            piece = piece.lstrip(b"\0")
             if not piece:
                 return b""
             self._decoder = self._next_stream()

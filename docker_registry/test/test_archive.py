@@ -102,14 +102,17 @@ class TarReaderTests(SynchronousTestCase):
                       b"+1\0\0\0\0\0\0", b"1 2\0\0\0\0\0"):
             with self.assertRaises(LayerInvalid, msg=field):
                 read(header(uid=field))
-        for field in (b"\xff" * 12, b"\x80" + b"\xff" * 11, b"\xbf" * 12):
+        for field in (b"\xff" * 12, b"\x80" + b"\xff" * 11, b"\xbf" * 12, b"\xc0" + bytes(11)):
             with self.assertRaises(LayerInvalid, msg=field):
-                read(header(size=field))
+                Seen().update(header(size=field))
+        for field in (b"\x80" + b"\xff" * 11, b"\xc0" + bytes(11)):
+            with self.assertRaises(LayerInvalid, msg=field):
+                read(header(mtime=field))
         for records in ((b"size", b"-1"), (b"size", b"9" * 19), (b"size", b"1" * 5000), (b"uid", b"x"),
                         (b"uid", b"1e3"), (b"mtime", b"nan"), (b"mtime", b"inf"), (b"mtime", b"1 "),
                         (b"gid", "\u0663".encode())):
             with self.assertRaises(LayerInvalid, msg=records):
-                read(extended(record(*records)) + header())
+                Seen().update(extended(record(*records)) + header())
 
     def test_times(self) -> None:
         for text, seconds in ((b"1365182122.9999", 1365182122), (b"-1.5", -1), (b"7.", 7), (b"0", 0)):
@@ -135,9 +138,17 @@ class TarReaderTests(SynchronousTestCase):
 
     def test_extended_header_of_all(self) -> None:
         """It holds for every member behind it, but those that say otherwise."""
-        archive = (extended(record(b"uid", b"7") + record(b"comment", b"c") + record(b"path", b"all"), b"g")
+        said = [(b"uid", b"7"), (b"comment", b"c"), (b"path", b"all"), (b"SCHILY.xattr.user.a", b"b")]
+        archive = (extended(b"".join(record(*it) for it in said), b"g")
                    + header(name=b"a") + extended(record(b"uid", b"8")) + header(name=b"b") + header(name=b"c"))
-        self.assertEqual([(it.name, it.uid) for it, _ in read(archive)], [(b"a", 7), (b"b", 8), (b"c", 7)])
+        found = [(it.name, it.uid, it.xattrs) for it, _ in read(archive)]
+        self.assertEqual(found, [(b"a", 7, {}), (b"b", 8, {}), (b"c", 7, {})])
+
+    def test_taken_back(self) -> None:
+        """An empty value says nothing, and what was said before no longer holds."""
+        for records, uid in ((record(b"uid", b""), 0), (record(b"uid", b"7") + record(b"uid", b""), 0),
+                             (record(b"uid", b"") + record(b"uid", b"7"), 7)):
+            self.assertEqual(one(extended(records) + header()).uid, uid)
 
     def test_size_of_an_extended_header(self) -> None:
         archive = extended(record(b"size", b"600")) + header(size=b"1") + b"c" * 600 + bytes(424) + header()
@@ -158,12 +169,15 @@ class TarReaderTests(SynchronousTestCase):
         (first, content), (second, _) = read(archive)
         self.assertEqual((first.sparse, content), ((b"x", 4096), b"c" * 512))
         self.assertEqual(second.name, b"next")
+        named = one(extended(record(b"path", b"long")) + header(typeflag=b"S", size=b"0", realsize=b"00000010000\0"))
+        self.assertEqual(named.sparse, (b"long", 4096))
         said = record(b"GNU.sparse.name", b"real") + record(b"GNU.sparse.realsize", b"4096")
         self.assertEqual(one(extended(said) + header(name=b"GNUSparseFile.0/real")).sparse, (b"real", 4096))
 
     def test_malformed_extended_headers(self) -> None:
         for records in (b"x", b"5 a=", b"6 a=b", b"99 a=b\n", b"-6 a=b\n", b"3 \n", b"0 a=b\n", b"6 ab1\n",
-                        b"999999999999999999999 a=b\n", b"7 a=b\n", b"6 a=bx", b" 6 a=b\n", b"\xb2 a=b\n"):
+                        b"999999999999999999999 a=b\n", b"7 a=b\n", b"6 a=bx", b" 6 a=b\n", b"\xb2 a=b\n", b"12",
+                        b"1" * 5000):
             with self.assertRaises(LayerInvalid, msg=records):
                 read(extended(records) + header())
         self.assertEqual(one(extended(b"6 a=b\n\0\0\0") + header()).name, b"x", "filled up with zeros")
@@ -203,7 +217,7 @@ class TarReaderTests(SynchronousTestCase):
             (ArchiveLimits(headers=5), [extended(record(b"a", b"b")), header()] * 3),
             (ArchiveLimits(headers=6), [header(typeflag=b"L", size=b"00000000001\0") + bytes(512)] * 7),
             (ArchiveLimits(headers=2), [header(typeflag=b"S", size=b"0", extended=b"\1"),
-                                        *[bytes(504) + b"\1" + bytes(7)] * 2]),
+                                        bytes(504) + b"\1" + bytes(7), bytes(512)]),
             (ArchiveLimits(records=5), [extended(record(b"a", b"b") * 3), header()] * 2),
             (ArchiveLimits(header=997), [extended(long), header()]),
             (ArchiveLimits(), [extended(record(b"a", b"b") * 683, b"g"), header()]),
@@ -239,6 +253,7 @@ class ListingTests(SynchronousTestCase):
                            (b"6", "i"), (b"7", "t"), (b"S", "S"), (b"A", "u"), (b"\xff", "u")):
             self.assertEqual(self.files(header(typeflag=flag))[0][1], kind)
         self.assertEqual(self.files(header(name=b"old/", typeflag=b"\0"))[0][:2], ["old", "d"])
+        self.assertEqual(self.files(header(name=b"/", typeflag=b"5"))[0][:2], ["/", "d"])
 
     def test_sparse(self) -> None:
         old = header(typeflag=b"S", size=b"0", realsize=b"00000010000\0")
