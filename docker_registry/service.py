@@ -296,12 +296,10 @@ def _endpoint(reactor: Any, text: str, loaded: Loaded) -> IStreamServerEndpoint:
 
 def _log_request(request: Request, seconds: float) -> None:
     _log.debug(
-        "{client} {method} {target} {status} {sent} bytes {milliseconds:.1f} ms",
-        client=request.client,
-        method=request.method,
+        "{request.id} {request.client} {request.method} {target} {request.status} {request.sent} bytes "
+        "{milliseconds:.1f} ms",
+        request=request,
         target=request.target.decode("ascii", "backslashreplace"),
-        status=request.status,
-        sent=request.sent,
         milliseconds=seconds * 1000,
     )
 

@@ -163,13 +163,6 @@ class AnswerTests(Case):
         self.assertEqual(self.statuses(self.sent()), [500])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_ids(self) -> None:
-        self.answers(lambda request: request.answer(200, [(b"X-Id", request.id.encode())]))
-        self.send(get("/a") + get("/b"))
-        first, second = (request.id for request in self.requests)
-        self.assertNotEqual(first, second)
-        self.assertIn(b"X-Id: %b\r\n" % second.encode(), self.sent())
-
     def test_large_and_in_memory(self) -> None:
         """A client that reads nothing holds little more than the content that it shares with others (E2)."""
         content = bytes(4 << 20)

@@ -46,7 +46,7 @@ class Application:
         :returns: what tells when that is done; ``None`` if it is.
         """
         try:
-            match = self._router.resolve(request.method, request.path)
+            request.match = match = self._router.resolve(request.method, request.path)
             answered = begin(self._endpoints[match.endpoint](request, **match.arguments))
         except Exception:
             self._failed(Failure(), request)
@@ -61,7 +61,7 @@ class Application:
             failure.raiseException()        # not ours to phrase, or too late to
             return
         if phrased.status == 500:
-            self.log.failure("{method} {path} failed", failure, method=request.method, path=request.path)
+            self.log.failure("{request.method} {request.path} failed", failure, request=request)
         elif phrased.status == 507:
-            self.log.warn("{method} {path}: {error}", method=request.method, path=request.path, error=error)
+            self.log.warn("{request.method} {request.path}: {error}", request=request, error=error)
         request.answer(phrased.status, phrased.headers, phrased.content)

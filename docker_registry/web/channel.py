@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
@@ -253,14 +253,13 @@ class Channel(Protocol):
         if self._running is not None or request is not self.request:
             return
         try:
-            handling = self.site.handler(request)
+            running = self.site.handle(request)
         except Exception:
             self._failed(Failure(), request)
             return
-        if handling is None:
+        if running is None:
             self._left(None, request)
             return
-        running = ensureDeferred(handling)
         if request is self.request:
             self._running = running
         running.addCallbacks(self._left, self._failed, callbackArgs=(request,), errbackArgs=(request,))
@@ -278,7 +277,7 @@ class Channel(Protocol):
             refusal = None
         else:
             refusal = Refusal(500, "the server failed; its log says why")
-            self.log.failure("{method} {path} failed", failure, method=request.method, path=request.path)
+            self.log.failure("{request.method} {request.path} failed", failure, request=request)
         if request is self.request:
             if refusal is None:
                 self.abort()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import getrandbits
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from docker_registry.web.body import Body
 from docker_registry.web.errors import Refusal
 from docker_registry.web.framing import Fields
+from docker_registry.web.routing import Match
 
 if TYPE_CHECKING:
     from docker_registry.web.channel import Channel
@@ -28,6 +30,11 @@ REASONS = {
 }
 _STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, reason) for status, reason in REASONS.items()}
 _WITHOUT_CONTENT = frozenset({204, 304})
+
+
+def new_id() -> str:
+    """Of a request: no secret, and nothing that tells how many there have been."""
+    return f"{getrandbits(64):016x}"
 
 
 def header_lines(headers: Headers) -> bytes:
@@ -54,14 +61,18 @@ class Request:
     :ivar keep_alive: whether the connection goes on after the answer.
     :ivar content_length: of the body in bytes; ``None`` if it comes in chunks.
     :ivar client: the address of the peer, for logs; ``"local"`` for a UNIX socket.
+    :ivar id: tells this request from all others, of other processes too; in ``X-Request-Id`` of its answer. Never what
+        a client sends under that name: it could make two requests look like one.
+    :ivar match: the route that it took; ``None`` as long as there is none.
+    :ivar user: who asks; ``None`` if nobody was asked for.
     :ivar status: of the answer; 0 until there is one.
     :ivar sent: bytes of content sent.
     :ivar started: seconds, by the site's clock.
     """
 
     __slots__ = (
-        "_args", "_id", "body", "channel", "client", "content_length", "headers", "http_version", "is_over",
-        "keep_alive", "method", "path", "query", "sent", "started", "status", "target",
+        "_args", "body", "channel", "client", "content_length", "headers", "http_version", "id", "is_over",
+        "keep_alive", "match", "method", "path", "query", "sent", "started", "status", "target", "user",
     )
 
     def __init__(
@@ -89,8 +100,10 @@ class Request:
         self.is_over = False
         self.status = 0
         self.sent = 0
+        self.id = new_id()
+        self.match: Match | None = None
+        self.user: str | None = None
         self._args: dict[str, list[str]] | None = None
-        self._id: str | None = None
 
     @property
     def has_body(self) -> bool:
@@ -102,11 +115,14 @@ class Request:
         return self.channel.secure
 
     @property
-    def id(self) -> str:
-        """Tells this request from others in logs and in error answers."""
-        if self._id is None:
-            self._id = self.channel.site.next_id()
-        return self._id
+    def route(self) -> str:
+        """The pattern of its path; empty if it has none."""
+        return self.match.rule if self.match is not None else ""
+
+    @property
+    def repository(self) -> str:
+        """As the path names it, unchecked; empty if it names none."""
+        return self.match.arguments.get("name", "") if self.match is not None else ""
 
     def header(self, name: bytes) -> bytes | None:
         """The value of a header field; several fields are one list (RFC 9110, 5.3). ``None`` if there is none."""
@@ -168,6 +184,7 @@ class Request:
         lines = headers if isinstance(headers, bytes) else header_lines(headers)
         start = _STATUS_LINES.get(status) or b"HTTP/1.1 %d Other\r\n" % status
         size = b"" if length is None else b"Content-Length: %d\r\n" % length
-        return b"%b%b%b%b%b\r\n" % (
-            start, self.channel.site.common_headers(), lines, size, self.channel.connection_header(self)
+        return b"%b%bX-Request-Id: %b\r\n%b%b%b\r\n" % (
+            start, self.channel.site.common_headers(), self.id.encode("ascii"), lines, size,
+            self.channel.connection_header(self),
         )

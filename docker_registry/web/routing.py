@@ -48,10 +48,12 @@ class BadPath(Exception):
 
 
 class Match(NamedTuple):
-    """:ivar endpoint: for `Klein.execute_endpoint`.
+    """:ivar rule: as Klein was given it.
+    :ivar endpoint: for `Klein.execute_endpoint`.
     :ivar arguments: the path's variables; the same object for every request of the path, not to be changed.
     """
 
+    rule: str
     endpoint: str
     arguments: dict[str, str]
 
@@ -98,7 +100,7 @@ class Router:
         endpoints = self._endpoints[rule]
         if method not in endpoints:
             raise WrongMethod(tuple(sorted(endpoints)))
-        return Match(endpoints[method], {name: _decoded(match[group]) for name, group in groups.items()})
+        return Match(rule, endpoints[method], {name: _decoded(match[group]) for name, group in groups.items()})
 
 
 def _pattern(rule: str, number: int) -> tuple[str, dict[str, str]]:

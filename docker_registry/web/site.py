@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from itertools import count
-from secrets import token_hex
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from twisted.web.http import datetimeToString
 from zope.interface import implementer
 
+from docker_registry import current
 from docker_registry.web.body import Budget
 from docker_registry.web.channel import Channel
 from docker_registry.web.limits import Limits
@@ -55,7 +54,6 @@ class Site(Factory):
         common_headers: Headers = (),
     ) -> None:
         self.now: Callable[[], float] = reactor.seconds
-        self.handler = handler
         self.refusal = refusal
         self.limits = limits
         self.budget = Budget(limits.body_memory)
@@ -63,14 +61,13 @@ class Site(Factory):
         self.in_flight = 0
         self.files = 0
         self._reactor = reactor
+        self._handler = handler
         self._finished = finished
         self._common = b"".join([b"%b: %b\r\n" % header for header in common_headers])
         self._channels: set[Channel] = set()
         self._addresses: Counter[str] = Counter()
         self._sweep: IDelayedCall | None = None
         self._drained: list[Deferred[None]] = []
-        self._ids = count(1)
-        self._process = token_hex(3)
         self._second = -1
         self._standing = b""
 
@@ -91,9 +88,6 @@ class Site(Factory):
             self._second = int(now)
             self._standing = b"Server: docker-registry\r\nDate: %b\r\n%b" % (datetimeToString(now), self._common)
         return self._standing
-
-    def next_id(self) -> str:
-        return f"{self._process}-{next(self._ids):x}"
 
     def later(self, call: Callable[[], None]) -> None:
         """Make the call in the next turn of the reactor."""
@@ -150,6 +144,18 @@ class Site(Factory):
         if not self._addresses[address]:
             del self._addresses[address]
 
+    def handle(self, request: Request) -> Deferred[Any] | None:
+        """Have a request answered; what is logged meanwhile can tell that it was for this one.
+
+        :raises Exception: what the handler raised.
+        """
+        working_for = current.request.set(request)
+        try:
+            handling = self._handler(request)
+            return None if handling is None else ensureDeferred(handling)
+        finally:
+            current.request.reset(working_for)
+
     def began(self, request: Request) -> None:
         self.in_flight += 1
 
@@ -159,7 +165,7 @@ class Site(Factory):
             try:
                 self._finished(request, self.now() - request.started)
             except Exception:
-                self.log.failure("a request could not be recorded")
+                self.log.failure("request {request.id} could not be recorded", request=request)
 
     def _look(self) -> None:
         self._sweep = None
