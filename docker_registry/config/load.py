@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
@@ -18,8 +18,9 @@ from pydantic_core import PydanticCustomError
 import docker_registry
 from docker_registry.config import document
 from docker_registry.config.document import Value, shown
-from docker_registry.config.model import Config, Section, allowed
+from docker_registry.config.model import Config
 from docker_registry.config.problems import ConfigError, Place, Problem
+from docker_registry.config.section import Section, allowed, group
 from docker_registry.config.values import UNSUITABLE, FromEnvironment, endpoint, tls_key
 
 SAMPLE = str(Path(__file__).parent / "sample.yml")
@@ -203,7 +204,7 @@ def _find(value: Value, path: Sequence[int | str]) -> Value:
 def _section_at(names: Sequence[str]) -> type[Section]:
     section: type[Section] = Config
     for name in names:
-        section = cast(type[Section], section.model_fields[name].annotation)
+        section = group(section.model_fields[name]) or section
     return section
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from docker_registry.config import document
+from docker_registry.config.limits import Limits
+from docker_registry.config.section import Section
 from docker_registry.config.values import (
     Allowed,
     Bytes,
     Endpoints,
-    FromEnvironment,
     Seconds,
     StoragePath,
-    Units,
     unsuitable,
     why_not_usable,
 )
@@ -25,64 +23,6 @@ _HOST = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9a-fA-F:]{2,45}\])(?::[0-9]{1,
 
 SAMPLE_SECRET = "REPLACEME"
 """What config_sample.yml has for ``secret_key``: known to everybody, and so good for nothing but trying out."""
-
-
-class Section(BaseModel):
-    """Options that stand together. Types are strict: ``"yes"`` is no boolean, ``"5"`` no number."""
-
-    model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _from_environment(cls, value: object, info: ValidationInfo) -> object:
-        if not isinstance(value, FromEnvironment):
-            return value
-        kind = cls.model_fields[info.field_name or ""].annotation
-        if kind in (bool, int, float):
-            return document.scalar(value)
-        return tuple(value.split()) if get_origin(kind) is tuple else str(value)
-
-
-class Limits(Section):
-    """Limits of HTTP connections and requests."""
-
-    header_bytes: Bytes = Field(
-        default=32 << 10, ge=4 << 10, le=1 << 20, description="Request line and header fields of one request."
-    )
-    header_fields: int = Field(default=100, ge=20, le=10_000, description="Header fields of one request.")
-    target_bytes: Bytes = Field(default=8 << 10, ge=1 << 10, le=1 << 20, description="Path and query of one request.")
-    query_fields: int = Field(default=100, ge=10, le=10_000, description="Fields of one query.")
-    chunk_line_bytes: Bytes = Field(
-        default=4 << 10, ge=64, le=1 << 20,
-        description="The line before a chunk of a body, extensions included; and all trailers together.",
-    )
-    header_timeout: Seconds = Field(
-        default=20.0, ge=1, le=3600, description="From the first byte of a request to the end of its header fields."
-    )
-    keepalive_timeout: Seconds = Field(default=75.0, ge=0, le=3600, description="Between two requests of a connection.")
-    body_timeout: Seconds = Field(default=60.0, ge=1, le=3600, description="Without a byte of a body.")
-    body_floor: int = Field(
-        default=1024, ge=0, description="Bytes a second that a body must bring, on average over `body_timeout`."
-    )
-    response_timeout: Seconds = Field(
-        default=120.0, ge=1, le=86400, description="Without the client taking a byte of an answer."
-    )
-    drain_bytes: Bytes = Field(
-        default=16 << 20, ge=0, le=1 << 30,
-        description="Of a refused body, what is read and thrown away so that the client sees the answer.",
-    )
-    drain_timeout: Seconds = Field(default=2.0, ge=0, le=60, description="How long that may take.")
-    body_memory: Bytes = Field(
-        default=48 << 20, ge=4 << 20,
-        description="Bodies held in memory, all requests together; beyond it clients wait.",
-    )
-    connections: int = Field(default=1000, ge=1, description="Open connections.")
-    per_address: int = Field(
-        default=100, ge=0,
-        description="Open connections from one address. 0 is no limit of its own: right behind a proxy.",
-    )
 
 
 class Config(Section):
@@ -155,12 +95,6 @@ class Config(Section):
     max_page: int = Field(default=1000, ge=1, le=10_000, description="Entries of one page of a listing.")
     limits: Limits = Field(default=Limits(), description="Limits of HTTP connections and requests.")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_group(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """A group whose lines are all commented out is not there."""
-        return {name: value for name, value in values.items() if name != "limits" or value is not None}
-
     @field_validator("standalone")
     @classmethod
     def _no_index(cls, value: bool) -> bool:
@@ -198,30 +132,3 @@ class Config(Section):
             raise unsuitable("still the sample's, which everybody knows; set one of your own, such as "
                              "`openssl rand -hex 32` prints, or remove the line")
         return value
-
-
-def allowed(field: FieldInfo) -> str:
-    """What may be written for an option."""
-    said = next((each.text for each in field.metadata if isinstance(each, Allowed)), "") or _allowed_by_type(field)
-    low, high = (
-        next((show(field, getattr(each, name)) for each in field.metadata if hasattr(each, name)), None)
-        for name in ("ge", "le")
-    )
-    if high is not None:
-        return f"{said}; from {low} to {high}"
-    return f"{said}; at least {low}" if low is not None else said
-
-
-def _allowed_by_type(field: FieldInfo) -> str:
-    kind = field.annotation
-    if get_origin(kind) is Literal:
-        return ", ".join(get_args(kind))
-    if kind is Limits:
-        return "options, one in a line"
-    return "true, false" if kind is bool else "a whole number" if kind is int else "text"
-
-
-def show(field: FieldInfo, number: float) -> str:
-    """``number`` with the unit that suits the option."""
-    units = next((each for each in field.metadata if isinstance(each, Units)), None)
-    return units.show(number) if units else str(number)

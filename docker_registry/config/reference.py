@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from docker_registry.config.model import Config, Limits, Section, allowed, show
+from docker_registry.config.model import Config
+from docker_registry.config.section import Section, allowed, group, show
 
 HEADING = "## Options\n"
 """Everything in the document from here on is generated."""
@@ -16,23 +17,22 @@ HEADING = "## Options\n"
 
 def text() -> str:
     """The chapter, in Markdown."""
-    return "\n".join([HEADING, *_section("", Config), *_section("limits", Limits)])
+    return "\n".join([HEADING, *_section(Config, "###")])
 
 
-def _is_group(field: FieldInfo) -> bool:
-    return isinstance(field.default, Section)
-
-
-def _section(name: str, section: type[Section]) -> Iterator[str]:
-    if name:
-        yield f"### {name}\n"
-        yield f"{Config.model_fields[name].description} They stand in a group of their own:\n"
-        yield f"```yaml\nprod:\n    {name}:\n        {next(iter(section.model_fields))}: …\n```\n"
+def _section(section: type[Section], heading: str) -> Iterator[str]:
+    """Plain options, then the groups."""
+    groups = {name: inner for name, field in section.model_fields.items() if (inner := group(field))}
     for option, field in section.model_fields.items():
-        if not _is_group(field):
-            yield f"{'####' if name else '###'} {option}\n"
+        if option not in groups:
+            yield f"{heading} {option}\n"
             yield f"{field.description}\n"
             yield f"- allowed: {allowed(field)}\n- default: {_default(field)}\n"
+    for name, inner in groups.items():
+        yield f"{heading} {name}\n"
+        yield f"{section.model_fields[name].description} They stand in a group of their own:\n"
+        yield f"```yaml\nprod:\n    {name}:\n        {next(iter(inner.model_fields))}: …\n```\n"
+        yield from _section(inner, f"{heading}#")
 
 
 def _default(field: FieldInfo) -> str:

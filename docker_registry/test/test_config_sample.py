@@ -12,10 +12,12 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 import docker_registry
 from docker_registry.config import reference
 from docker_registry.config.load import SAMPLE, load
-from docker_registry.config.model import SAMPLE_SECRET, Config, Limits
+from docker_registry.config.model import SAMPLE_SECRET, Config
+from docker_registry.config.section import group
 
 CHECKOUT = Path(docker_registry.__file__).parent.parent
 
+GROUPS = {name: inner for name, field in Config.model_fields.items() if (inner := group(field))}
 FLAVORS = ["dev", "openstack", "prod", "test"]
 
 
@@ -61,7 +63,8 @@ class SampleTests(SynchronousTestCase):
         """All of them but those that each flavor has its own of, and none that is something else."""
         shown = self.flavors["common"]
         self.assertEqual(Config.model_fields.keys() - shown.keys(), {"storage_path", "secret_key"})
-        self.assertEqual(Limits.model_fields.keys() - shown["limits"].keys(), set())
+        for name, inner in GROUPS.items():
+            self.assertEqual(inner.model_fields.keys() - shown[name].keys(), set())
         Path("c.yml").write_text(f"{self.text}\nempty: {{storage: memory}}\n")
         self.assertEqual(load("c.yml", "empty", {}).config, Config(storage="memory"))
 
@@ -92,5 +95,5 @@ class DocumentationTests(SynchronousTestCase):
 
     def test_names_every_option(self) -> None:
         text = reference.text()
-        for option in [*Config.model_fields, *Limits.model_fields]:
+        for option in [*Config.model_fields, *(option for inner in GROUPS.values() for option in inner.model_fields)]:
             self.assertIn(f"## {option}\n", text)
