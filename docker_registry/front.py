@@ -34,17 +34,18 @@ class Front:
                 request.answer(refused.status, refused.headers, refused.content)
                 return None
             return self._v2.handle(request)
-        if path in _V1_PATHS or path.startswith("/v1/"):
-            return self._v1.handle(request)
-        return self._v2.handle(request)
+        return self._v1.handle(request) if _is_v1(path) else self._v2.handle(request)
 
     def refusal(self, status: int, reason: str, target: bytes) -> tuple[Headers, bytes]:
         """Of what was refused before there was a request to route; by the path, as far as it was seen."""
-        refuse: Callable[[int, str], Phrased] = (
-            v1_problems.refusal if target.startswith(b"/v1/") else v2_problems.refusal
-        )
+        path = target.partition(b"?")[0].decode("latin-1")
+        refuse: Callable[[int, str], Phrased] = v1_problems.refusal if _is_v1(path) else v2_problems.refusal
         phrased = refuse(status, reason)
         return phrased.headers, phrased.content
+
+
+def _is_v1(path: str) -> bool:
+    return path in _V1_PATHS or path.startswith("/v1/")
 
 
 _V1_PATHS = frozenset({"/", "/_ping", "/_ping/", "/_status", "/_status/", "/v1"})

@@ -78,6 +78,11 @@ def _tag(text: str) -> Tag:
     return Tag(text)
 
 
+def is_image_id(value: object) -> bool:
+    """Whether it is the text of an `ImageId`: documents of protocol v1 may have anything there."""
+    return isinstance(value, str) and _IMAGE.fullmatch(value) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class UploadId:
     """The name of an upload session: a random UUID, 122 bits from the operating system (T4)."""
@@ -108,7 +113,7 @@ class ImageId:
     @classmethod
     def parse(cls, text: str) -> ImageId:
         """:raises ImageIdInvalid: not 64 hexadecimal digits, nor 16 as the oldest clients wrote them."""
-        if _IMAGE.fullmatch(text) is None:
+        if not is_image_id(text):
             raise ImageIdInvalid(text)
         return cls(text)
 

@@ -48,9 +48,11 @@ class OldStore:
         await self._storage.delete_tree(_directory(repository))
 
     async def images_list(self, repository: Repository) -> list[dict[str, Any]] | None:
-        """What clients said that they pushed."""
+        """What clients said that they pushed, each with an ``id``."""
         listed = await self._json(f"{_directory(repository)}/_index_images")
-        return listed if isinstance(listed, list) else None
+        if not isinstance(listed, list):
+            return None
+        return [each for each in listed if isinstance(each, dict) and isinstance(each.get("id"), str)]
 
     async def put_images_list(self, repository: Repository, images: Iterable[dict[str, Any]]) -> None:
         await self._storage.put(f"{_directory(repository)}/_index_images", json.dumps(list(images)).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,6 +10,8 @@ from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
 from hypothesis import strategies
+
+from docker_registry.registry.checksums import TarsumVersion
 
 Content = tuple[tarfile.TarInfo, bytes]
 
@@ -36,6 +39,36 @@ def tar(members: Iterable[Content], format: int = tarfile.PAX_FORMAT, **options:
         for info, content in members:
             archive.addfile(info, io.BytesIO(content))
     return packed.getvalue()
+
+
+def members_of(archive: bytes) -> list[Content]:
+    """As `tarfile` reads them; there may be none, and no end."""
+    if not archive:
+        return []
+    with tarfile.open(fileobj=io.BytesIO(archive), errors="surrogateescape", encoding="utf-8", errorlevel=2) as reader:
+        found = []
+        for info in reader:
+            file = reader.extractfile(info) if info.isreg() else None
+            found.append((info, file.read() if file else b""))
+        return found
+
+
+def expected_tarsum(image_json: bytes, archive: bytes, version: TarsumVersion = TarsumVersion.V0) -> str:
+    """Word for word from the description, with `tarfile` to read the archive."""
+    sums = []
+    for info, content in members_of(archive):
+        name = info.name + "/" if info.isdir() else info.name
+        fields = [("name", name), ("mode", info.mode), ("uid", info.uid), ("gid", info.gid), ("size", info.size),
+                  ("mtime", int(info.mtime)), ("typeflag", info.type.decode()), ("linkname", info.linkname),
+                  ("uname", info.uname), ("gname", info.gname), ("devmajor", info.devmajor),
+                  ("devminor", info.devminor)]
+        if version is TarsumVersion.V1:
+            fields = [field for field in fields if field[0] != "mtime"]
+            fields += sorted((key.removeprefix("SCHILY.xattr."), value) for key, value in info.pax_headers.items()
+                             if key.startswith("SCHILY.xattr."))
+        text = "".join(f"{key}{value}" for key, value in fields).encode("utf-8", "surrogateescape")
+        sums.append(hashlib.sha256(text + content).hexdigest())
+    return f"{version.value}:{hashlib.sha256(image_json + ''.join(sorted(sums)).encode()).hexdigest()}"
 
 
 def header(**fields: bytes) -> bytes:

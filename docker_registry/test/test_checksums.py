@@ -5,9 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
-import io
 import lzma
-import tarfile
 import threading
 import zlib
 
@@ -20,30 +18,21 @@ from docker_registry.errors import LayerInvalid
 from docker_registry.registry.archive_limits import ArchiveLimits
 from docker_registry.registry.checksums import Attempt, LayerSums, Tarsum, TarsumVersion
 from docker_registry.storage.interface import Digester
-from docker_registry.test.layer_case import archives, cuts, extended, header, member, pieces, record, show, tar
+from docker_registry.test.layer_case import (
+    archives,
+    cuts,
+    expected_tarsum,
+    extended,
+    header,
+    member,
+    pieces,
+    record,
+    show,
+    tar,
+)
 
 J = b'{"id": "46af0962ab5a"}'
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-
-
-def expected_tarsum(image_json: bytes, layer: bytes, version: TarsumVersion = TarsumVersion.V0) -> str:
-    """Word for word from the description, with `tarfile` to read the archive."""
-    sums = []
-    with tarfile.open(fileobj=io.BytesIO(layer), errors="surrogateescape", encoding="utf-8") as archive:
-        for info in archive:
-            name = info.name + "/" if info.isdir() else info.name
-            fields = [("name", name), ("mode", info.mode), ("uid", info.uid), ("gid", info.gid), ("size", info.size),
-                      ("mtime", int(info.mtime)), ("typeflag", info.type.decode()), ("linkname", info.linkname),
-                      ("uname", info.uname), ("gname", info.gname), ("devmajor", info.devmajor),
-                      ("devminor", info.devminor)]
-            if version is TarsumVersion.V1:
-                fields = [field for field in fields if field[0] != "mtime"]
-                fields += sorted((key.removeprefix("SCHILY.xattr."), value) for key, value in info.pax_headers.items()
-                                 if key.startswith("SCHILY.xattr."))
-            text = "".join(f"{key}{value}" for key, value in fields).encode("utf-8", "surrogateescape")
-            file = archive.extractfile(info) if info.isreg() else None
-            sums.append(hashlib.sha256(text + (file.read() if file else b"")).hexdigest())
-    return f"{version.value}:{hashlib.sha256(image_json + ''.join(sorted(sums)).encode()).hexdigest()}"
 
 
 class TarsumTests(SynchronousTestCase):

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from docker_registry.errors import RepositoryUnknown
-from docker_registry.names import Repository
+from docker_registry.names import Repository, is_image_id
 from docker_registry.registry.registry import Registry
 from docker_registry.v1.answers import send_json, tokens
 from docker_registry.v1.bodies import read_json, repository
@@ -109,7 +109,7 @@ def _merged(new: list[dict[str, Any]], stored: list[dict[str, Any]]) -> list[dic
 
 
 def _is_entry(value: object) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("id"), str) and len(json.dumps(value)) < 4096
+    return isinstance(value, dict) and is_image_id(value.get("id")) and len(json.dumps(value)) < 4096
 
 
 def _number(request: Request, name: str, default: int) -> int:

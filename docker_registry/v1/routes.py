@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -68,7 +69,8 @@ class V1:
     @_app.route("/v1/_status", methods=["GET"])
     async def status(self, request: Request) -> None:
         failures = await self._registry.check()
-        send_json(request, {"services": ["storage"], "failures": failures}, 503 if failures else 200)
+        status = {"services": ["storage"], "failures": failures, "host": socket.gethostname()}
+        send_json(request, status, 503 if failures else 200)
 
     # Index
 

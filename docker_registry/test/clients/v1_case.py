@@ -1,0 +1,114 @@
+"""What the tests of protocol v1 have in common: a registry, and images that are pushed to it step by step."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from typing import Any
+from urllib.parse import urlsplit
+
+from docker_registry.test.clients import v1_wire
+from docker_registry.test.clients.conformance import Conformance, base
+from docker_registry.test.clients.v1_clients import pieces
+from docker_registry.test.clients.v1_images import Image, image, payload_sum
+from docker_registry.test.clients.v1_wire import Body, V1Answer
+from docker_registry.test.clients.wire import Wrong
+from docker_registry.test.layer_case import expected_tarsum
+
+AGENT = ("User-Agent", "docker/1.5.0 go/go1.4.1 git-commit/a8a31ef kernel/3.16.0 os/linux arch/amd64")
+FORM = ("Content-Type", "application/x-www-form-urlencoded")
+MISMATCH = "Checksum mismatch"
+EXISTS = "Image already exists"
+UPLOADING = "Image is being uploaded, retry later"
+NO_IMAGE = "Image not found"
+
+
+class V1Case(Conformance):
+    """:ivar name: of a fresh repository."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.name = f"v1{os.urandom(6).hex()}/image"
+
+    @property
+    def host(self) -> str:
+        return urlsplit(base()).netloc
+
+    @property
+    def address(self) -> tuple[str, int]:
+        parts = urlsplit(base())
+        assert parts.hostname is not None
+        return parts.hostname, parts.port or 80
+
+    def call(self, method: str, target: str, body: Body = None, *fields: tuple[str, str]) -> V1Answer:
+        """One request; `Authorization`, `User-Agent` and so on only as given. Pieces go as chunks."""
+        given = {name.lower() for name, _ in fields}
+        sent = [] if "host" in given else [("Host", self.host)]
+        if body is not None and not isinstance(body, bytes):
+            sent.append(("Transfer-Encoding", "chunked"))
+        elif body is not None or method in ("PUT", "POST"):
+            sent.append(("Content-Length", str(len(body or b""))))
+        return v1_wire.ask(self.address, method, target, [*sent, *fields], body)
+
+    def put_json(self, target: str, value: Any, *fields: tuple[str, str]) -> V1Answer:
+        return self.call("PUT", target, json.dumps(value).encode(), *fields)
+
+    # Images
+
+    def of(self, image: Image | str, what: str) -> str:
+        return f"/v1/images/{image if isinstance(image, str) else image.id}/{what}"
+
+    def put_image(self, image: Image, *fields: tuple[str, str]) -> V1Answer:
+        """Its JSON."""
+        return self.call("PUT", self.of(image, "json"), image.json, *fields)
+
+    def put_layer(self, image: Image, layer: bytes | None = None) -> bytes:
+        """:return: what was sent."""
+        layer = gzip.compress(image.archive, 1, mtime=0) if layer is None else layer
+        self.call("PUT", self.of(image, "layer"), pieces(layer)).says(True)
+        return layer
+
+    def confirm(self, image: Image, checksum: str = "", payload: str = "") -> V1Answer:
+        given = [("X-Docker-Checksum", checksum), ("X-Docker-Checksum-Payload", payload)]
+        return self.call("PUT", self.of(image, "checksum"), b"", *[each for each in given if each[1]])
+
+    def push(self, image: Image, layer: bytes | None = None) -> bytes:
+        """All of it; what was sent as its layer."""
+        self.put_image(image).says(True)
+        layer = self.put_layer(image, layer)
+        self.confirm(image, expected_tarsum(image.json, image.archive), payload_sum(image.json, layer)).says(True)
+        return layer
+
+    def pushed(self, parent: str | None = None, **more: Any) -> Image:
+        """A fresh image, complete."""
+        made = image(parent, **more)
+        self.push(made)
+        return made
+
+    def started(self, parent: str | None = None, **more: Any) -> Image:
+        """A fresh image that has its JSON only."""
+        made = image(parent, **more)
+        self.put_image(made).says(True)
+        return made
+
+    def assertComplete(self, image: Image, layer: bytes) -> None:
+        self.assertEqual(self.call("GET", self.of(image, "json")).expect(200).body, image.json)
+        self.assertEqual(self.call("GET", self.of(image, "layer")).expect(200).body, layer)
+
+    def assertUploading(self, image: Image) -> None:
+        for what in ("json", "layer", "ancestry"):
+            self.call("GET", self.of(image, what)).error(400, UPLOADING)
+
+    # Repositories
+
+    def below(self, what: str, name: str | None = None) -> str:
+        return f"/v1/repositories/{name or self.name}/{what}"
+
+    def put_tag(self, tag: str, image: Image, name: str | None = None, *fields: tuple[str, str]) -> V1Answer:
+        return self.put_json(self.below(f"tags/{tag}", name), image.id, *fields)
+
+    def assertRefused(self, answer: V1Answer, *statuses: int) -> None:
+        """Some error of the client's; its words are not laid down."""
+        if answer.status not in (statuses or (400, 404)):
+            raise Wrong(f"a refusal expected from {answer}")
