@@ -36,15 +36,18 @@ class Layout:
 
     def add_image(self, *files: bytes, architecture: str = "amd64") -> dict[str, Any]:
         """An image with a layer for each of ``files``; its descriptor."""
+        return self.add_stack(*(tar(f"file{n}", each) for n, each in enumerate(files)), architecture=architecture)
+
+    def add_stack(self, *archives: bytes, architecture: str = "amd64") -> dict[str, Any]:
+        """An image of these layers, the lowest first; its descriptor."""
         layers, diff_ids = [], []
-        for number, content in enumerate(files):
-            archive = tar(f"file{number}", content)
+        for archive in archives:
             diff_ids.append(f"sha256:{hashlib.sha256(archive).hexdigest()}")
             layers.append(self.add(gzip.compress(archive, 1, mtime=0), LAYER))
         config = {
             "architecture": architecture, "os": "linux", "config": {"Cmd": ["/file0"]},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
-            "history": [{"created_by": f"layer {number}"} for number in range(len(files))],
+            "history": [{"created_by": f"layer {number}"} for number in range(len(archives))],
         }
         manifest = {
             "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": self.add_json(config, CONFIG), "layers": layers,

@@ -69,6 +69,17 @@ class V1Case(Conformance):
         self.call("PUT", self.of(image, "layer"), pieces(layer)).says(True)
         return layer
 
+    def cut_layer(self, image: Image, sent: bytes, length: int | None = None) -> None:
+        """Begin to send a layer, and vanish.
+
+        :param length: that was announced; ``None`` is in chunks.
+        """
+        if length is None:
+            fields, sent = ("Transfer-Encoding", "chunked"), v1_wire.chunk(sent)
+        else:
+            fields = ("Content-Length", str(length))
+        v1_wire.cut(self.address, "PUT", self.of(image, "layer"), [("Host", self.host), fields], sent)
+
     def confirm(self, image: Image, checksum: str = "", payload: str = "") -> V1Answer:
         given = [("X-Docker-Checksum", checksum), ("X-Docker-Checksum-Payload", payload)]
         return self.call("PUT", self.of(image, "checksum"), b"", *[each for each in given if each[1]])
