@@ -17,6 +17,7 @@ from docker_registry.digest import Digest
 from docker_registry.errors import BlobUnknown, Damaged, NotFound
 from docker_registry.names import Repository
 from docker_registry.registry.catalogue import Catalogue
+from docker_registry.registry.events import BlobMounted, Events
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IReader, IStorage, Stat
 
@@ -30,10 +31,11 @@ HINTS = 10_000
 class Blobs:
     log = Logger()
 
-    def __init__(self, storage: IStorage, now: Callable[[], float], catalogue: Catalogue) -> None:
+    def __init__(self, storage: IStorage, now: Callable[[], float], catalogue: Catalogue, events: Events) -> None:
         self._storage = storage
         self._now = now
         self._catalogue = catalogue
+        self._events = events
         self._seen: OrderedDict[Digest, Repository] = OrderedDict()
 
     async def size(self, repository: Repository, digest: Digest) -> int:
@@ -139,9 +141,11 @@ class Blobs:
         """
         if source is None:
             source = await self._find(digest)
-        if source is None or (await self.sizes(source, [digest])) == [None]:
+        (size,) = await self.sizes(source, [digest]) if source is not None else (None,)
+        if source is None or size is None:
             return False
         await self.link(repository, digest)
+        await self._events.tell(BlobMounted(repository, digest, size, source))
         return True
 
     async def _find(self, digest: Digest) -> Repository | None:

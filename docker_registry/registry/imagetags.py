@@ -35,6 +35,7 @@ from docker_registry.registry import bridge
 from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.bridge import Made
 from docker_registry.registry.catalogue import Catalogue
+from docker_registry.registry.events import Events, TagSet
 from docker_registry.registry.images import Images
 from docker_registry.registry.locks import Locks
 from docker_registry.registry.manifests import Manifest, Manifests
@@ -67,6 +68,7 @@ class ImageTags:
         catalogue: Catalogue,
         locks: Locks,
         shield: Shield,
+        events: Events,
     ) -> None:
         self._storage = storage
         self._images = images
@@ -77,6 +79,7 @@ class ImageTags:
         self._catalogue = catalogue
         self._locks = locks
         self._shield = shield
+        self._events = events
         self._known: OrderedDict[Digest, ImageId | None] = OrderedDict()
         self._preparing: Shared[tuple[Repository, Tag], Digest] = Shared()
 
@@ -180,6 +183,7 @@ class ImageTags:
         async with self._locks.held(repository):
             await self._old.put_tag(repository, tag, str(image))
             await self._tags.release(repository, tag)
+            await self._events.tell(TagSet(repository, tag, image))
         self._shield(self._prepare_soon(repository, tag))
 
     async def _prepare_soon(self, repository: Repository, tag: Tag) -> None:
@@ -232,6 +236,7 @@ class ImageTags:
         async with self._locks.held(repository):
             if await self._old_image(repository, tag) == image:
                 await self._tags.adopt(repository, [tag], made.digest)
+                await self._events.tell(TagSet(repository, tag, made.digest))
         return made.digest
 
     # Deleting

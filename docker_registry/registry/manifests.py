@@ -25,6 +25,14 @@ from docker_registry.names import Repository, Tag
 from docker_registry.registry import documents
 from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.documents import Descriptor, Document
+from docker_registry.registry.events import (
+    BlobDeleted,
+    Events,
+    ManifestDeleted,
+    ManifestPushed,
+    RepositoryDeleted,
+    TagDeleted,
+)
 from docker_registry.registry.locks import Locks
 from docker_registry.registry.settings import Settings
 from docker_registry.registry.tags import Tags
@@ -63,6 +71,7 @@ class Manifests:
         tags: Tags,
         locks: Locks,
         shield: Shield,
+        events: Events,
     ) -> None:
         self._storage = storage
         self._runner = runner
@@ -71,6 +80,7 @@ class Manifests:
         self._tags = tags
         self._locks = locks
         self._shield = shield
+        self._events = events
         self._cache: OrderedDict[Digest, Manifest] = OrderedDict()
         self._cached = 0
 
@@ -215,7 +225,10 @@ class Manifests:
                 keys.append(layout.referrer_link(repository, manifest.document.subject.digest, digest))
             await together(*(self._storage.put(key, link) for key in keys))
             await self._tags.point(repository, tags, digest)
-        self._remember(manifest)
+            self._remember(manifest)
+            await self._events.tell(
+                ManifestPushed(repository, digest, len(manifest.content), manifest.document, tuple(tags))
+            )
         self.log.info(
             "pushed {repository} {digest} {tags}",
             repository=repository.name, digest=str(digest), tags=",".join(tag.name for tag in tags),
@@ -266,16 +279,18 @@ class Manifests:
                 await self._tags.remove(repository, tag)
             except NotFound:
                 raise ManifestUnknown(str(tag)) from None
+            await self._events.tell(TagDeleted(repository, tag))
         self.log.info("deleted {repository}:{tag}", repository=repository.name, tag=tag.name)
 
     async def _delete(self, repository: Repository, digest: Digest) -> None:
         """The tags go first and the link last, so that a crash between leaves nothing that points at nothing."""
         async with self._locks.held(repository):
             subject = await self._subject(repository, digest)
-            await self._tags.remove_all(repository, digest)
+            tags = await self._tags.remove_all(repository, digest)
             if subject is not None:
                 await self._storage.delete_tree(layout.referrer_link(repository, subject, digest))
             await self._storage.delete(layout.revision_link(repository, digest))
+            await self._events.tell(ManifestDeleted(repository, digest, tuple(tags)))
         self.log.info("deleted {repository} {digest}", repository=repository.name, digest=str(digest))
 
     async def _delete_all(self, repository: Repository) -> None:
@@ -284,6 +299,7 @@ class Manifests:
             await self._tags.forget_old_repository(repository)
             for tree in (layout.tags(repository), layout.manifests(repository), layout.layers(repository)):
                 await self._storage.delete_tree(tree)
+            await self._events.tell(RepositoryDeleted(repository))
         self.log.info("deleted {repository}", repository=repository.name)
 
     async def _subject(self, repository: Repository, digest: Digest) -> Digest | None:
@@ -309,6 +325,7 @@ class Manifests:
                 if manifest.document.mentions(digest):
                     raise BlobInUse(str(each))
             await self._blobs.unlink(repository, digest)
+            await self._events.tell(BlobDeleted(repository, digest))
         self.log.info("deleted blob {repository} {digest}", repository=repository.name, digest=str(digest))
 
     def _check_deletion(self) -> None:

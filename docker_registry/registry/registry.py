@@ -11,10 +11,11 @@ from twisted.logger import Logger
 
 from docker_registry.deferreds import Shield
 from docker_registry.errors import StorageError
-from docker_registry.names import UploadId
+from docker_registry.names import Repository, UploadId
 from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.catalogue import Catalogue
 from docker_registry.registry.contents import Contents
+from docker_registry.registry.events import AccessChanged, Events
 from docker_registry.registry.images import Images
 from docker_registry.registry.imagetags import ImageTags
 from docker_registry.registry.locks import Locks
@@ -58,18 +59,22 @@ class Registry:
     ) -> None:
         self._storage = storage
         self._shield = Shield()
-        locks = Locks()
+        locks = self._locks = Locks()
         self.settings = settings
+        self.events = Events()
         self.old = OldStore(storage)
         self.catalogue = Catalogue(storage, self.old)
         self.tags = Tags(storage, self.old)
-        self.blobs = Blobs(storage, now, self.catalogue)
-        self.uploads = Uploads(storage, runner, now, settings, self.blobs, self._shield)
-        self.manifests = Manifests(storage, runner, settings, self.blobs, self.tags, locks, self._shield)
+        self.blobs = Blobs(storage, now, self.catalogue, self.events)
+        self.uploads = Uploads(storage, runner, now, settings, self.blobs, self._shield, self.events)
+        self.manifests = Manifests(
+            storage, runner, settings, self.blobs, self.tags, locks, self._shield, self.events
+        )
         self.images = Images(storage, runner, self.blobs, locks, self._shield)
         self.contents = Contents(storage, runner, self.images)
         self.image_tags = ImageTags(
-            storage, self.images, self.manifests, self.tags, self.blobs, self.old, self.catalogue, locks, self._shield
+            storage, self.images, self.manifests, self.tags, self.blobs, self.old, self.catalogue, locks, self._shield,
+            self.events,
         )
         self.tags.prepare = self.image_tags.prepare
         self.referrers = Referrers(storage, self.manifests, self.tags)
@@ -83,6 +88,15 @@ class Registry:
             names += [str(name) for name in more if term.lower() in str(name)]
             after = str(more[-1])
         return Found(len(names), tuple(FoundName(name) for name in names[(page - 1) * count : page * count]))
+
+    async def set_private(self, repository: Repository, private: bool) -> None:
+        """Say who may find a repository: everybody, or those who know its name."""
+        await self._shield(self._set_private(repository, private))
+
+    async def _set_private(self, repository: Repository, private: bool) -> None:
+        async with self._locks.held(repository):
+            await self.old.set_private(repository, private)
+            await self.events.tell(AccessChanged(repository, private))
 
     async def check(self) -> dict[str, str]:
         """What does not work, by service: the store is written, read and deleted."""

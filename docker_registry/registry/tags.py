@@ -114,8 +114,9 @@ class Tags:
             return False
         return True
 
-    async def remove_all(self, repository: Repository, digest: Digest) -> None:
-        """Remove every tag that stands for ``digest``."""
+    async def remove_all(self, repository: Repository, digest: Digest) -> list[Tag]:
+        """Remove every tag that stands for ``digest``; those that went."""
+        removed: list[Tag] = []
         after = ""
         while names := await self.page(repository, after, SLICE):
             tags = [Tag(name) for name in names]
@@ -123,4 +124,6 @@ class Tags:
             for tag, link in zip(tags, links, strict=True):
                 if link == str(digest).encode():
                     await self.remove(repository, tag)
+                    removed.append(tag)
             after = names[-1]
+        return removed

@@ -31,6 +31,7 @@ from docker_registry.errors import (
 )
 from docker_registry.names import Repository, UploadId
 from docker_registry.registry.blobs import Blobs
+from docker_registry.registry.events import BlobPushed, Events
 from docker_registry.registry.settings import Settings
 from docker_registry.registry.upload_state import State
 from docker_registry.storage import layout
@@ -98,6 +99,7 @@ class Uploads:
         settings: Settings,
         blobs: Blobs,
         shield: Shield,
+        events: Events,
     ) -> None:
         self._storage = storage
         self._runner = runner
@@ -105,6 +107,7 @@ class Uploads:
         self._settings = settings
         self._blobs = blobs
         self._shield = shield
+        self._events = events
         self._busy: set[UploadId] = set()
         self._known: OrderedDict[UploadId, _Session] = OrderedDict()
         self.open = 0
@@ -371,6 +374,7 @@ class Uploads:
             await self.forget(session.repository, session.id)
             raise
         await self._blobs.link(session.repository, digest)
+        await self._events.tell(BlobPushed(session.repository, digest, writer.offset))
         await self.forget(session.repository, session.id)
 
 

@@ -86,7 +86,7 @@ class TagRoutes:
         access = properties.get("access") if isinstance(properties, dict) else None
         if access not in ("private", "public"):
             raise Wrong(400, "Invalid data")
-        await self._registry.old.set_private(repository(name), access == "private")
+        await self._registry.set_private(repository(name), access == "private")
         send_json(request, True)
 
     def _metadata(self, request: Request) -> dict[str, Any]:

@@ -1,0 +1,118 @@
+"""What has changed in the registry, told to those who asked to hear of it.
+
+Whoever changes something tells so when the store has it, and before the client is answered; under the lock of the
+repository, so that what one process does to a repository is heard in the order in which it was done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from docker_registry.digest import Digest
+from docker_registry.names import ImageId, Repository, Tag
+from docker_registry.registry.documents import Document
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened to a repository."""
+
+    repository: Repository
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPushed(Event):
+    """:ivar size: in bytes."""
+
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobMounted(Event):
+    """:ivar source: the repository that it was taken from."""
+
+    digest: Digest
+    size: int
+    source: Repository
+
+
+@dataclass(frozen=True, slots=True)
+class BlobDeleted(Event):
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPushed(Event):
+    """:ivar size: bytes of the manifest itself.
+    :ivar tags: that stand for it from now on; there may be none.
+    """
+
+    digest: Digest
+    size: int
+    document: Document
+    tags: tuple[Tag, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestDeleted(Event):
+    """:ivar tags: that stood for it, and went with it."""
+
+    digest: Digest
+    tags: tuple[Tag, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TagSet(Event):
+    """A tag of protocol v1: it stands for an image, and later for the manifest that the image makes.
+
+    :ivar target: what the tag stands for now.
+    """
+
+    tag: Tag
+    target: Digest | ImageId
+
+
+@dataclass(frozen=True, slots=True)
+class TagDeleted(Event):
+    tag: Tag
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryDeleted(Event):
+    """All its tags and manifests went."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessChanged(Event):
+    private: bool
+
+
+Observer: TypeAlias = Callable[[Event], Coroutine[Deferred[Any], Any, None]]
+
+
+class Events:
+    log = Logger()
+
+    def __init__(self) -> None:
+        self._observers: list[Observer] = []
+
+    def subscribe(self, observer: Observer) -> None:
+        """Let ``observer`` hear of every event. It is waited for: what it does must be short, and bounded."""
+        self._observers.append(observer)
+
+    async def tell(self, event: Event) -> None:
+        """Fires when all have heard it. What fails in one is logged: what happened has happened."""
+        for observer in self._observers:
+            try:
+                await observer(event)
+            except CancelledError:
+                raise
+            except Exception:
+                self.log.failure("{event} of {repository} was not noted",
+                                 event=type(event).__name__, repository=str(event.repository))

@@ -1,0 +1,106 @@
+"""What is told of changes: what, when, and to whom."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+
+from docker_registry.digest import Digest
+from docker_registry.errors import ManifestUnknown
+from docker_registry.names import Tag
+from docker_registry.registry import events
+from docker_registry.registry.events import Event
+from docker_registry.test.registry_case import LATEST, OTHER, REPOSITORY
+from docker_registry.test.test_images import REPOSITORY as APP
+from docker_registry.test.test_images import ImageCase, image_id
+
+
+class EventTests(ImageCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.heard: list[Event] = []
+        self.registry.events.subscribe(self.hear)
+
+    async def hear(self, event: Event) -> None:
+        self.heard.append(event)
+
+    def told(self, *expected: Event) -> None:
+        self.assertEqual(self.heard, list(expected))
+        self.heard.clear()
+
+    def test_push_and_delete(self) -> None:
+        digest = self.push_blob(b"layer")
+        self.told(events.BlobPushed(REPOSITORY, digest, 5))
+        self.assertTrue(self.now(self.registry.blobs.mount(OTHER, digest, REPOSITORY)))
+        self.told(events.BlobMounted(OTHER, digest, 5, REPOSITORY))
+        content = self.image(b"layer")
+        self.heard.clear()
+        manifest = self.push(content, LATEST)
+        document = self.now(self.registry.manifests.read(manifest)).document
+        self.told(events.ManifestPushed(REPOSITORY, manifest, len(content), document, (LATEST,)))
+        self.now(self.registry.manifests.put(REPOSITORY, manifest, content, None, [Tag("a"), Tag("b")]))
+        self.told(events.ManifestPushed(REPOSITORY, manifest, len(content), document, (Tag("a"), Tag("b"))))
+        self.now(self.registry.manifests.untag(REPOSITORY, Tag("a")))
+        self.told(events.TagDeleted(REPOSITORY, Tag("a")))
+        self.now(self.registry.manifests.delete(REPOSITORY, manifest))
+        self.told(events.ManifestDeleted(REPOSITORY, manifest, (Tag("b"), LATEST)))
+        self.now(self.registry.manifests.delete_blob(REPOSITORY, digest))
+        self.told(events.BlobDeleted(REPOSITORY, digest))
+        self.now(self.registry.manifests.delete_all(REPOSITORY))
+        self.told(events.RepositoryDeleted(REPOSITORY))
+
+    def test_nothing_happened(self) -> None:
+        digest = Digest.of(b"nothing")
+        self.assertFalse(self.now(self.registry.blobs.mount(OTHER, digest, REPOSITORY)))
+        self.fails(self.registry.manifests.untag(REPOSITORY, LATEST), ManifestUnknown)
+        self.fails(self.registry.manifests.delete(REPOSITORY, digest), ManifestUnknown)
+        self.told()
+
+    def test_v1(self) -> None:
+        """A tag stands for an image, and then for the manifest that it makes."""
+        self.put_json("a")
+        self.tag("a")
+        self.told(events.TagSet(APP, LATEST, image_id("a")))
+        self.push_image("a")
+        digest = self.now(self.registry.tags.resolve(APP, LATEST))
+        *_, pushed, tagged = self.heard
+        assert isinstance(pushed, events.ManifestPushed)
+        self.assertEqual((pushed.digest, pushed.tags), (digest, ()))
+        self.assertEqual(tagged, events.TagSet(APP, LATEST, digest))
+        self.heard.clear()
+        self.now(self.registry.image_tags.delete(APP, LATEST))
+        self.told(events.TagDeleted(APP, LATEST))
+
+    def test_access(self) -> None:
+        self.now(self.registry.set_private(REPOSITORY, True))
+        self.told(events.AccessChanged(REPOSITORY, True))
+        self.assertTrue(self.now(self.registry.old.is_private(REPOSITORY)))
+
+    def test_answered_when_heard(self) -> None:
+        """Who pushes is answered when those who listen have heard of it."""
+        listening: Deferred[None] = Deferred()
+
+        async def listen(event: Event) -> None:
+            await listening
+
+        content = self.image()
+        self.registry.events.subscribe(listen)
+        pushing = Deferred.fromCoroutine(self.registry.manifests.put(REPOSITORY, LATEST, content, None))
+        self.assertNoResult(pushing)
+        listening.callback(None)
+        self.assertEqual(self.successResultOf(pushing).digest, Digest.of(content))
+
+    def test_observer_fails(self) -> None:
+        """It is logged, the others hear it, and the push stands."""
+        async def fail(event: Event) -> None:
+            raise RuntimeError("no")
+
+        heard: list[Event] = []
+
+        async def listen(event: Event) -> None:
+            heard.append(event)
+
+        self.registry.events.subscribe(fail)
+        self.registry.events.subscribe(listen)
+        digest = self.push_blob(b"layer")
+        self.assertEqual(heard, [events.BlobPushed(REPOSITORY, digest, 5)])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
