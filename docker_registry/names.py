@@ -30,6 +30,11 @@ def is_component(text: str) -> bool:
     return len(text) <= NAME_LENGTH and _COMPONENT_ALONE.fullmatch(text) is not None
 
 
+def is_tag(text: str) -> bool:
+    """Whether ``text`` is a tag, in the grammar of distribution-spec 1.1, "Pulling manifests"."""
+    return _TAG.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Repository:
     """A repository's name: components of lower-case letters, digits and inner separators, joined by ``/``."""
@@ -73,7 +78,7 @@ def _repository(text: str) -> Repository:
 
 @lru_cache(REMEMBERED)
 def _tag(text: str) -> Tag:
-    if _TAG.fullmatch(text) is None:
+    if not is_tag(text):
         raise TagInvalid(text)
     return Tag(text)
 

@@ -1,91 +1,237 @@
-"""Repositories as docker-registry 0.x kept them."""
+"""Repositories as docker-registry 0.x kept them: read where they lie, and changed only where they are written to."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import unquote
 
-from docker_registry.errors import Damaged, NotFound
-from docker_registry.names import Repository, Tag
+from twisted.internet.defer import Deferred
+
+from docker_registry.deferreds import outcomes, together
+from docker_registry.errors import Damaged, NameInvalid, NotFound
+from docker_registry.names import Repository, Tag, is_tag
+from docker_registry.registry.oldnames import OldNames, Place
 from docker_registry.storage import layout
-from docker_registry.storage.interface import IStorage
+from docker_registry.storage.interface import Entry, IStorage
 
-TAG = "tag_"
+SLICE = 100
+"""Directories or files looked into in one turn of the reactor."""
+
+LEVEL = 1000
+"""Files of a directory that are listed at a time."""
+
+MAX_ODD = 10_000
+"""Tags of a repository that are listed although nobody may name one so today."""
+
+LATEST = "latest"
 
 
 class OldStore:
     def __init__(self, storage: IStorage) -> None:
         self._storage = storage
+        self._names = OldNames(storage)
+
+    # Repositories
 
     async def knows(self, repository: Repository) -> bool:
-        """Whether something is kept of it."""
-        return bool(await self._storage.list(_directory(repository), limit=1))
+        """Whether something is kept of it; a directory alone is nothing."""
+        for directory in await self._names.directories(repository):
+            if await self._holds(directory):
+                return True
+        return False
 
     async def repositories(self, after: str, limit: int) -> list[Repository]:
-        """At most ``limit`` repositories beyond ``after``, in byte order."""
-        return []
+        """At most ``limit`` repositories that have a tag, beyond ``after`` (which need not exist), in byte order."""
+        if limit <= 0:
+            return []
+        bare = await self._tagged(self._names.bare(after), limit)
+        return sorted([*bare, *await self._tagged(self._names.in_namespaces(after), limit)])[:limit]
+
+    async def _tagged(self, places: AsyncIterator[Place], limit: int) -> list[Repository]:
+        """The first of ``places`` that have a tag, about as many as ``limit``."""
+        found: list[Repository] = []
+        waiting: list[Place] = []
+        async for place in places:
+            waiting.append(place)
+            if len(waiting) == SLICE or len(found) + len(waiting) >= limit:
+                found += await self._with_tags(waiting)
+                waiting = []
+                if len(found) >= limit:
+                    break
+        return found + await self._with_tags(waiting)
+
+    async def _with_tags(self, places: Sequence[Place]) -> list[Repository]:
+        asked = [(place.repository, directory) for place in places for directory in place.directories]
+        keys = [layout.old_repository(directory) for _, directory in asked]
+        listed = await together(*(self._storage.list(key, after=layout.OLD_TAG, limit=1) for key in keys))
+        tagged = [each for (each, _), entries in zip(asked, listed, strict=True) if any(map(_tag_in, entries))]
+        return list(dict.fromkeys(tagged))
+
+    async def remove_repository(self, repository: Repository) -> None:
+        """What counts first goes last."""
+        for directory in reversed(await self._names.directories(repository)):
+            await self._storage.delete_tree(layout.old_repository(directory))
+
+    # Tags
 
     async def tags(self, repository: Repository, after: str, limit: int) -> list[str]:
         """At most ``limit`` tags beyond ``after``, in byte order."""
-        entries = await self._storage.list(_directory(repository), after=TAG + after, limit=limit)
-        return [entry.name.removeprefix(TAG) for entry in entries if entry.name.startswith(TAG)]
+        listed = await together(*(
+            Deferred.fromCoroutine(self._tags_in(directory, after, limit, is_tag))
+            for directory in await self._names.directories(repository)
+        ))
+        return listed[0] if len(listed) == 1 else sorted({tag for tags in listed for tag in tags})[:limit]
+
+    async def odd_tags(self, repository: Repository) -> dict[str, str]:
+        """Tags with names that nobody may give today, and their images (T2). From 0.8.1 on they were quoted."""
+        found: dict[str, str] = {}
+        for directory in reversed(await self._names.directories(repository)):
+            names = await self._tags_in(directory, "", MAX_ODD, _is_odd)
+            for at in range(0, len(names), SLICE):
+                some = names[at : at + SLICE]
+                contents = await outcomes(*(self._storage.get(layout.old_tag(directory, name)) for name in some))
+                found |= {unquote(name): _image(content)
+                          for name, content in zip(some, contents, strict=True) if isinstance(content, bytes)}
+        return found
+
+    async def _tags_in(self, directory: str, after: str, limit: int, accept: Callable[[str], bool]) -> list[str]:
+        found: list[str] = []
+        count = min(limit, LEVEL)
+        while len(found) < limit:
+            place = layout.old_repository(directory)
+            entries = await self._storage.list(place, after=layout.OLD_TAG + after, limit=count)
+            names = [each.name.removeprefix(layout.OLD_TAG) for each in entries if _tag_in(each)]
+            found += filter(accept, names)
+            if len(entries) < count or not entries[-1].name.startswith(layout.OLD_TAG):
+                break
+            after = entries[-1].name.removeprefix(layout.OLD_TAG)
+        return found[:limit]
 
     async def tag(self, repository: Repository, tag: Tag) -> str:
-        """:raises NotFound: no such tag."""
-        content = await self._storage.get(f"{_directory(repository)}/{TAG}{tag}")
-        return content.decode("ascii", "replace").strip()
+        """The image that it stands for, as the file has it.
+
+        :raises NotFound: no such tag.
+        """
+        return _image(await self._get(repository, lambda directory: layout.old_tag(directory, tag.name)))
 
     async def put_tag(self, repository: Repository, tag: Tag, image: str) -> None:
-        await self._storage.put(f"{_directory(repository)}/{TAG}{tag}", image.encode())
+        await self._storage.put(layout.old_tag(await self._home(repository), tag.name), image.encode())
 
     async def remove_tag(self, repository: Repository, tag: Tag) -> None:
-        """:raises NotFound: no such tag."""
-        await self._storage.delete(f"{_directory(repository)}/{TAG}{tag}")
+        """With what was said of it. The file that counts first goes last: what stood behind it must not come back.
 
-    async def remove_repository(self, repository: Repository) -> None:
-        await self._storage.delete_tree(_directory(repository))
+        Costs no writing if there is none.
+
+        :raises NotFound: no such tag.
+        """
+        directories = (await self._names.directories(repository))[::-1]
+        found = [await self._remove(layout.old_tag(directory, tag.name)) for directory in directories]
+        if not any(found):
+            raise NotFound(str(tag))
+        for directory in directories:
+            await self._remove(layout.old_metadata(directory, tag))
+            if tag.name == LATEST:
+                await self._remove(layout.old_latest_metadata(directory))
+
+    # What else there is
 
     async def images_list(self, repository: Repository) -> list[dict[str, Any]] | None:
-        """What clients said that they pushed, each with an ``id``."""
-        listed = await self._json(f"{_directory(repository)}/_index_images")
+        """What clients said that they pushed, each with an ``id``; much of it may be gone."""
+        listed = await self._json(repository, layout.old_images_list)
         if not isinstance(listed, list):
             return None
         return [each for each in listed if isinstance(each, dict) and isinstance(each.get("id"), str)]
 
     async def put_images_list(self, repository: Repository, images: Iterable[dict[str, Any]]) -> None:
-        await self._storage.put(f"{_directory(repository)}/_index_images", json.dumps(list(images)).encode())
+        key = layout.old_images_list(await self._home(repository))
+        await self._storage.put(key, json.dumps(list(images)).encode())
 
     async def is_private(self, repository: Repository) -> bool:
+        for directory in await self._names.directories(repository):
+            if await self._is_there(layout.old_private(directory)):
+                return True
+        return False
+
+    async def set_private(self, repository: Repository, private: bool) -> None:
+        if private:
+            await self._storage.put(layout.old_private(await self._home(repository)), b"")
+        else:
+            for directory in await self._names.directories(repository):
+                await self._remove(layout.old_private(directory))
+
+    async def metadata(self, repository: Repository, tag: Tag) -> dict[str, Any] | None:
+        """What the client that pushed a tag said of itself."""
+        found = await self._json(repository, lambda directory: layout.old_metadata(directory, tag))
+        if found is None and tag.name == LATEST:
+            found = await self._json(repository, layout.old_latest_metadata)
+        return found if isinstance(found, dict) else None
+
+    async def put_metadata(self, repository: Repository, tag: Tag, metadata: dict[str, Any]) -> None:
+        key = layout.old_metadata(await self._home(repository), tag)
+        await self._storage.put(key, json.dumps(metadata).encode())
+
+    # Directories
+
+    async def _home(self, repository: Repository) -> str:
+        """The directory that is written to: the first in which something is, else that for what is new."""
+        directories = await self._names.directories(repository)
+        if not directories:
+            raise NameInvalid(str(repository))
+        if len(directories) > 1:
+            for directory in directories:
+                if await self._holds(directory):
+                    return directory
+        return directories[0]
+
+    async def _holds(self, directory: str) -> bool:
+        entries = await self._storage.list(layout.old_repository(directory), limit=LEVEL)
+        return not all(each.is_prefix for each in entries)
+
+    async def _get(self, repository: Repository, key: Callable[[str], str]) -> bytes:
+        """The first that is there.
+
+        :raises NotFound: none is.
+        """
+        for directory in await self._names.directories(repository):
+            try:
+                return await self._storage.get(key(directory))
+            except NotFound:
+                continue
+        raise NotFound(str(repository))
+
+    async def _json(self, repository: Repository, key: Callable[[str], str]) -> Any:
         try:
-            await self._storage.stat(f"{_directory(repository)}/_private")
+            return json.loads(await self._get(repository, key))
+        except (NotFound, Damaged, ValueError, RecursionError):
+            return None
+
+    async def _is_there(self, key: str) -> bool:
+        try:
+            await self._storage.stat(key)
+        except Damaged:
+            return True
         except NotFound:
             return False
         return True
 
-    async def set_private(self, repository: Repository, private: bool) -> None:
-        if private:
-            await self._storage.put(f"{_directory(repository)}/_private", b"")
-        elif await self.is_private(repository):
-            await self._storage.delete(f"{_directory(repository)}/_private")
-
-    async def metadata(self, repository: Repository, tag: Tag) -> dict[str, Any] | None:
-        """What the client that pushed a tag said of itself."""
-        found = await self._json(f"{_directory(repository)}/tag{tag}_json")
-        return found if isinstance(found, dict) else None
-
-    async def put_metadata(self, repository: Repository, tag: Tag, metadata: dict[str, Any]) -> None:
-        await self._storage.put(f"{_directory(repository)}/tag{tag}_json", json.dumps(metadata).encode())
-
-    async def _json(self, key: str) -> Any:
-        try:
-            return json.loads(await self._storage.get(key))
-        except (NotFound, Damaged, ValueError, RecursionError):
-            return None
+    async def _remove(self, key: str) -> bool:
+        """Whether it was there; mostly it is not, and asking costs less than trying."""
+        is_there = await self._is_there(key)
+        if is_there:
+            await self._storage.delete(key)
+        return is_there
 
 
-def _directory(repository: Repository) -> str:
-    first, _, rest = str(repository).partition("/")
-    namespace, name = (first, rest) if rest else ("library", first)
-    return layout.old_repository(f"{namespace}/{quote_plus(name)}")
+def _tag_in(entry: Entry) -> bool:
+    return entry.name.startswith(layout.OLD_TAG) and not entry.is_prefix
+
+
+def _is_odd(name: str) -> bool:
+    tag = unquote(name)
+    return not is_tag(tag) and tag.isprintable()
+
+
+def _image(content: bytes) -> str:
+    return content.decode("ascii", "replace").strip()

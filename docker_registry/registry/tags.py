@@ -55,8 +55,8 @@ class Tags:
 
     async def page(self, repository: Repository, after: str, limit: int) -> list[str]:
         """At most ``limit`` tags beyond ``after`` (which need not exist), in byte order."""
-        old = await self._old.tags(repository, after, limit)
-        linked = await self._linked_page(repository, after, limit)
+        pages = (self._old.tags(repository, after, limit), self._linked_page(repository, after, limit))
+        old, linked = await together(*map(Deferred.fromCoroutine, pages))
         return sorted({*old, *linked})[:limit] if old else linked
 
     async def _linked_page(self, repository: Repository, after: str, limit: int) -> list[str]:

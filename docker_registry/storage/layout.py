@@ -34,6 +34,7 @@ from docker_registry.names import ImageId, Repository, Tag, UploadId
 ROOT = "docker/registry/v2"
 IMAGES = "images"
 OLD_REPOSITORIES = "repositories"
+OLD_TAG = "tag_"
 REPOSITORIES = f"{ROOT}/repositories"
 
 
@@ -176,6 +177,31 @@ def layer_upload(upload: UploadId) -> str:
 def old_repository(directory: str) -> str:
     """:param directory: namespace and name, quoted as they were found."""
     return f"{OLD_REPOSITORIES}/{directory}"
+
+
+def old_tag(directory: str, tag: str) -> str:
+    """Names an image. All keys of this kind stand together in byte order, beginning with `OLD_TAG`."""
+    return f"{OLD_REPOSITORIES}/{directory}/{OLD_TAG}{tag}"
+
+
+def old_metadata(directory: str, tag: Tag) -> str:
+    """What the client that pushed a tag said of itself; there is no second ``_``, so this is no tag."""
+    return f"{OLD_REPOSITORIES}/{directory}/tag{tag}_json"
+
+
+def old_latest_metadata(directory: str) -> str:
+    """The same of the tag ``latest``, from 0.6.3 to 0.6.5."""
+    return f"{OLD_REPOSITORIES}/{directory}/json"
+
+
+def old_images_list(directory: str) -> str:
+    """What clients said that they pushed."""
+    return f"{OLD_REPOSITORIES}/{directory}/_index_images"
+
+
+def old_private(directory: str) -> str:
+    """There if the repository is private."""
+    return f"{OLD_REPOSITORIES}/{directory}/_private"
 
 
 def probe(name: UploadId) -> str:
