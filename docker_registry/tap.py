@@ -8,19 +8,14 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService
-from twisted.logger import (
-    FilteringLogObserver,
-    ILogObserver,
-    LegacyLogObserverWrapper,
-    LogLevel,
-    LogLevelFilterPredicate,
-)
+from twisted.logger import FilteringLogObserver, ILogObserver, LogLevel, LogLevelFilterPredicate
 from twisted.python import usage
 from twisted.python.components import Componentized
 from twisted.scripts._twistd_unix import UnixAppLogger
 
 from docker_registry.config.load import Loaded, load
 from docker_registry.config.problems import EXIT_STATUS, ConfigError
+from docker_registry.logs import events
 
 
 class Options(usage.Options):
@@ -63,8 +58,8 @@ def makeService(options: Options) -> IService:
         registry = build(reactor, options.loaded, os.environ)
     except ConfigError as error:
         _leave(error)
-    level = LogLevel.levelWithName(options.loaded.config.loglevel)
-    service = _Logged(options.parent or {}, level)
+    config = options.loaded.config
+    service = _Logged(options.parent or {}, LogLevel.levelWithName(config.loglevel), config.log_format)
     registry.setServiceParent(service)
     return service
 
@@ -78,15 +73,18 @@ class _Logged(MultiService):
     """What stands between twistd and the registry, to have a say in what is logged.
 
     An application may bring its own log observer. Ours is the one that twistd would have made by its own options
-    (``--logfile``, ``--syslog``), without what is below the level. With ``--logger`` twistd does not ask.
+    (``--logfile``, ``--syslog``), without what is below the level, and with lines that are safe to read. With
+    ``--logger`` twistd does not ask.
 
     :param twistd: its options.
+    :param form: of the events, ``text`` or ``json``.
     """
 
-    def __init__(self, twistd: Mapping[str, Any], level: Any) -> None:
+    def __init__(self, twistd: Mapping[str, Any], level: Any, form: str) -> None:
         super().__init__()
         self._twistd = twistd
         self._level = level
+        self._form = form
 
     def setServiceParent(self, parent: Any) -> None:
         if isinstance(parent, Componentized):
@@ -95,6 +93,4 @@ class _Logged(MultiService):
 
     def _observer(self) -> ILogObserver:
         chosen = UnixAppLogger(self._twistd)._getLogObserver()     # there is no public way to ask for it
-        if not ILogObserver.providedBy(chosen):
-            chosen = LegacyLogObserverWrapper(chosen)
-        return FilteringLogObserver(chosen, [LogLevelFilterPredicate(self._level)])
+        return FilteringLogObserver(events.safe(chosen, self._form), [LogLevelFilterPredicate(self._level)])

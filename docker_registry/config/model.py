@@ -36,6 +36,10 @@ class Config(Section):
     loglevel: Literal["debug", "info", "warn", "error", "critical"] = Field(
         default="info", description="What is less important than this is not logged."
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="Of the daemon's log. `json` is one object in a line, also for a traceback.",
+    )
     storage: Literal["local", "memory"] = Field(
         default="local",
         description="Where images are kept: `local` in a directory, `memory` nowhere, so that they are gone when the "

@@ -19,6 +19,7 @@ LAYERS = [
     ["registry"],
     ["storage"],
     ["web", "config", "alerts", "process", "systemd"],
+    ["logs"],
     ["digest", "names", "errors", "deferreds", "threads", "strictjson", "current"],
 ]
 """From top to bottom. A part imports from the layers below its own, and the last layer also from itself."""
