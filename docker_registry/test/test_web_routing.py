@@ -115,6 +115,58 @@ WRONG = [
 ]
 
 
+_usual = Klein()
+_usual.url_map.converters["name"] = NameConverter
+
+
+class Usual:
+    """As the repositories of protocol v1."""
+
+    app = _usual
+
+    @_usual.route("/v1/<name:name>/", methods=["PUT"])
+    async def repository(self, request: object, name: str) -> None: ...
+
+    @_usual.route("/v1/<name:name>/tags", methods=["GET"])
+    async def tags(self, request: object, name: str) -> None: ...
+
+    @_usual.route("/v1/<name:name>/tags/<tag>", methods=["GET", "PUT"])
+    async def tag(self, request: object, name: str, tag: str) -> None: ...
+
+    @_usual.route("/v1/<name:name>/tags/<tag>/json", methods=["GET"])
+    async def tag_json(self, request: object, name: str, tag: str) -> None: ...
+
+    @_usual.route("/v1/<name:name>/images", methods=["GET", "PUT"])
+    async def images(self, request: object, name: str) -> None: ...
+
+    @_usual.route("/v1/<name:name>/json", methods=["GET"])
+    async def json(self, request: object, name: str) -> None: ...
+
+
+USUAL: list[tuple[str, ...]] = [
+    ("PUT", "/v1/a/b/", "repository", "a/b"),
+    ("PUT", "/v1/a/b", "repository", "a/b"),
+    ("PUT", "/v1/a", "repository", "a"),
+    ("PUT", "/v1/a/b/c/d/", "repository", "a/b/c/d"),
+    ("PUT", "/v1/a/images/", "repository", "a/images"),
+    ("PUT", "/v1/a/images", "images", "a"),
+    ("GET", "/v1/a/images/", "images", "a"),
+    ("PUT", "/v1/a/b/images/", "images", "a/b"),
+    ("PUT", "/v1/a/b/c/images", "images", "a/b/c"),
+    ("PUT", "/v1/a/tags/images", "images", "a/tags"),
+    ("PUT", "/v1/a/tags/json", "tag", "a", "json"),
+    ("GET", "/v1/a/tags/json", "json", "a/tags"),
+    ("PUT", "/v1/a/b/tags/images", "tag", "a/b", "images"),
+    ("GET", "/v1/a/b/tags/json", "tag", "a/b", "json"),
+    ("GET", "/v1/a/b/tags/json/json", "tag_json", "a/b", "json"),
+    ("GET", "/v1/a/tags/tags", "tags", "a/tags"),
+    ("GET", "/v1/a/tags/1", "tag", "a", "1"),
+    ("GET", "/v1/a/b/c/tags/images", "tag", "a/b/c", "images"),
+    ("GET", "/v1/a/b/c/tags/1/json", "tag_json", "a/b/c", "1"),
+]
+"""Method, path, endpoint and what it is called with."""
+
+
 class RoutingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.demo = Demo()
@@ -150,6 +202,16 @@ class RoutingTests(SynchronousTestCase):
             with self.assertRaises(WrongMethod, msg=path) as raised:
                 self.router.resolve(method, path)
             self.assertEqual(raised.exception.allowed, allowed, path)
+
+    def test_usual_names(self) -> None:
+        """Where a path can be read in several ways, the name has as many components as names have."""
+        router = Router(Usual().app, usual=2)
+        for method, path, *expected in USUAL:
+            match = router.resolve(method, path)
+            self.assertEqual([match.endpoint, *match.arguments.values()], expected, f"{method} {path}")
+        with self.assertRaises(WrongMethod) as raised:
+            router.resolve("PATCH", "/v1/a/tags/")
+        self.assertEqual(raised.exception.allowed, ("GET", "HEAD", "PUT"))
 
     def test_keywords_far_to_the_left_cost_nothing(self) -> None:
         """A path of nothing but keywords is read in one go: the limit of targets bounds it."""

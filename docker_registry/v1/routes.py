@@ -24,6 +24,9 @@ from docker_registry.web.routing import NameConverter
 ALWAYS = frozenset({"", "/_ping", "/v1/_ping", "/_status", "/v1/_status", "/v1/search"})
 """What is there when images are not pushed and pulled by v1: today's clients search through it."""
 
+COMPONENTS = 2
+"""Of a name as clients of v1 write it: a namespace and a name, ``library`` where there is none."""
+
 _app = Klein()
 _app.url_map.converters["name"] = NameConverter
 
@@ -45,7 +48,7 @@ class V1:
         self._index = IndexRoutes(registry, endpoints)
         self._tags = TagRoutes(registry, now)
         self._whole = whole
-        self._application = Application(self, _app, problems.phrase)
+        self._application = Application(self, _app, problems.phrase, usual=COMPONENTS)
 
     def handle(self, request: Request) -> Deferred[Any] | None:
         if self._whole or request.path.rstrip("/") in ALWAYS:
@@ -90,11 +93,11 @@ class V1:
     async def change_user(self, request: Request, user: str) -> None:
         send_json(request, None, 204)
 
-    @_app.route("/v1/repositories/<name:name>", methods=["PUT"])
+    @_app.route("/v1/repositories/<name:name>/", methods=["PUT"])
     async def allocate(self, request: Request, name: str) -> None:
         await self._index.allocate(request, name)
 
-    @_app.route("/v1/repositories/<name:name>", methods=["DELETE"])
+    @_app.route("/v1/repositories/<name:name>/", methods=["DELETE"])
     @_app.route("/v1/repositories/<name:name>/tags", methods=["DELETE"])
     async def delete_repository(self, request: Request, name: str) -> None:
         await self._tags.delete_all(request, name)

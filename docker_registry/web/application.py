@@ -30,12 +30,15 @@ class Phrased:
 class Application:
     """:param owner: its class declares the routes, as Klein's, on its methods.
     :param phrase: the answer to an error, ``None`` for what nobody expected.
+    :param usual: components of a usual name, see `Router`.
     """
 
     log = Logger()
 
-    def __init__(self, owner: Any, app: Klein, phrase: Callable[[BaseException], Phrased | None]) -> None:
-        self._router = Router(app)
+    def __init__(
+        self, owner: Any, app: Klein, phrase: Callable[[BaseException], Phrased | None], usual: int = 0
+    ) -> None:
+        self._router = Router(app, usual)
         # Klein's own way to call an endpoint makes a Deferred of it, which costs more than many an answer.
         self._endpoints: dict[str, Endpoint] = {name: getattr(owner, name) for name in app.endpoints}
         self._phrase = phrase

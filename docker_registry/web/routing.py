@@ -59,25 +59,35 @@ class Match(NamedTuple):
 
 
 class Router:
-    """:param app: its rules have variables of one segment, ``<digest>``, and at most one ``<name:name>`` of several.
+    """A final slash may be there or not. HEAD is allowed wherever GET is; werkzeug sees to that.
 
-    A final slash may be there or not. HEAD is allowed wherever GET is; werkzeug sees to that.
+    :param app: its rules have variables of one segment, ``<digest>``, and at most one ``<name:name>`` of several.
+    :param usual: components of a usual name, 0 if there is no such number. A path that can be read in several ways is
+        read so that the name has as many: with 2, ``team/tags/images`` are the images of ``team/tags``. There, a rule
+        that ends with a slash is only meant by a path that does.
     """
 
-    def __init__(self, app: Klein) -> None:
+    def __init__(self, app: Klein, usual: int = 0) -> None:
         self._endpoints: dict[str, dict[str, str]] = defaultdict(dict)      # rule -> method -> endpoint
         for each in app.url_map.iter_rules():
             for method in each.methods or ():
                 self._endpoints[each.rule][method] = each.endpoint
-        self._rules: dict[str, tuple[str, dict[str, str]]] = {}
-        choices = []
-        # Literal endings are tried before variables: ``blobs/uploads`` is no blob. Long rules before short ones.
-        for number, rule in enumerate(sorted(self._endpoints, key=lambda rule: _VARIABLE.sub("~", rule) + "~")):
-            pattern, groups = _pattern(rule, number)
-            choices.append(f"(?P<r{number}>{pattern}/?)")
-            self._rules[f"r{number}"] = (rule, groups)
-        self._match = re.compile("|".join(choices), re.ASCII).fullmatch
+        # Long rules before short ones; literal endings before variables: ``blobs/uploads`` is no blob.
+        self._ordered = sorted(
+            self._endpoints, key=lambda rule: (-rule.rstrip("/").count("/"), _VARIABLE.sub("~", rule) + "~")
+        )
+        self._readings = [self._reading(usual)] if usual else []
+        self._readings.append(self._reading(0))
         self._find_again = lru_cache(REMEMBERED)(self._find)
+
+    def _reading(self, components: int) -> _Reading:
+        """:param components: of a name; 0 is any number."""
+        choices, rules = [], {}
+        for number, rule in enumerate(self._ordered):
+            pattern, groups = _pattern(rule, number, components)
+            choices.append(f"(?P<r{number}>{pattern})")
+            rules[f"r{number}"] = (rule, groups)
+        return _Reading(re.compile("|".join(choices), re.ASCII), rules)
 
     def resolve(self, method: str, path: str) -> Match:
         """:param path: as sent, percent-encoded.
@@ -93,29 +103,48 @@ class Router:
         return self._find_again.cache_info().currsize
 
     def _find(self, method: str, path: str) -> Match:
-        match = self._match(path)
-        if match is None or match.lastgroup is None:
+        allowed: set[str] = set()
+        for reading in self._readings:
+            match = reading.pattern.fullmatch(path)
+            if match is None or match.lastgroup is None:
+                continue
+            rule, groups = reading.rules[match.lastgroup]
+            endpoints = self._endpoints[rule]
+            if method in endpoints:
+                arguments = {name: _decoded(match[group]) for name, group in groups.items()}
+                return Match(rule, endpoints[method], arguments)
+            allowed |= endpoints.keys()
+        if not allowed:
             raise NoRoute(path)
-        rule, groups = self._rules[match.lastgroup]
-        endpoints = self._endpoints[rule]
-        if method not in endpoints:
-            raise WrongMethod(tuple(sorted(endpoints)))
-        return Match(rule, endpoints[method], {name: _decoded(match[group]) for name, group in groups.items()})
+        raise WrongMethod(tuple(sorted(allowed)))
 
 
-def _pattern(rule: str, number: int) -> tuple[str, dict[str, str]]:
-    """A regular expression for ``rule`` without its final slash, and the group of each variable."""
+class _Reading(NamedTuple):
+    """:ivar pattern: one choice for each rule, a group by its name in ``rules``.
+    :ivar rules: the rule, and the group of each of its variables.
+    """
+
+    pattern: re.Pattern[str]
+    rules: dict[str, tuple[str, dict[str, str]]]
+
+
+def _pattern(rule: str, number: int, components: int) -> tuple[str, dict[str, str]]:
+    """A regular expression for ``rule``, and the group of each variable."""
     groups: dict[str, str] = {}
     pattern, at = "", 0
+    slash = "/" if components and rule.endswith("/") else "/?"
     rule = rule.rstrip("/")
     for variable in _VARIABLE.finditer(rule):
         group = f"v{number}_{len(groups)}"
         groups[variable["name"]] = group
-        several = ".*[^/]" if variable.end() == len(rule) else ".+"     # a path's final slash is no part of a name
-        segments = several if variable["converter"] == "name" else "[^/]+"
+        segments = "[^/]+"
+        if variable["converter"] == "name" and components:
+            segments = "/".join(["[^/]+"] * components)
+        elif variable["converter"] == "name":
+            segments = ".*[^/]" if variable.end() == len(rule) else ".+"    # a path's final slash is no part of a name
         pattern += re.escape(rule[at : variable.start()]) + f"(?P<{group}>{segments})"
         at = variable.end()
-    return pattern + re.escape(rule[at:]), groups
+    return pattern + re.escape(rule[at:]) + slash, groups
 
 
 def _decoded(text: str) -> str:

@@ -22,6 +22,8 @@ MISMATCH = "Checksum mismatch"
 EXISTS = "Image already exists"
 UPLOADING = "Image is being uploaded, retry later"
 NO_IMAGE = "Image not found"
+WRONG = "sha256:" + "0" * 64
+"""Nothing's checksum."""
 
 
 class V1Case(Conformance):
