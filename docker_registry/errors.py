@@ -25,6 +25,8 @@ RegistryError
      +- Damaged         the bytes are not those that were committed
      +- StorageFull     no room for more
      +- StorageFailed   the disk or the backend refused
+     +- StoreUnavailable    a store on the network cannot be reached, is busy, or does not let us in
+         +- Transient       and the next try may succeed
 
 SourceGone             apart: whoever was sending bytes has gone; nobody's fault, and nothing to report
 """
@@ -207,3 +209,11 @@ class StorageFull(StorageError):
 
 class StorageFailed(StorageError):
     """The disk or the backend refused; the cause is chained."""
+
+
+class StoreUnavailable(StorageError):
+    """A store on the network cannot be reached, is busy, or does not let us in; what it holds is as it was."""
+
+
+class Transient(StoreUnavailable):
+    """The next try may succeed."""

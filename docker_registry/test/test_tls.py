@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import http.client
 import os
@@ -12,9 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.threads import deferToThread
 from twisted.python.threadpool import ThreadPool
@@ -24,6 +20,7 @@ from docker_registry.front import Front
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
 from docker_registry.storage.local import LocalStorage
+from docker_registry.test.certificates import make_certificate
 from docker_registry.threads import Threads
 from docker_registry.v1.routes import V1
 from docker_registry.v2.routes import V2
@@ -32,26 +29,6 @@ from docker_registry.web.site import Site
 
 CONTENT = os.urandom(5_000_000)
 DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
-
-
-def make_certificate(folder: Path) -> None:
-    """A key and its own certificate, for a day."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem, none = serialization.Encoding.PEM, serialization.NoEncryption()
-    (folder / "key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, none))
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
 
 
 class TLSTests(TestCase):

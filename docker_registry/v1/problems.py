@@ -6,7 +6,7 @@ import json
 
 from docker_registry import errors
 from docker_registry.v1.answers import COMMON, JSON, NOT_CACHED
-from docker_registry.web.application import Phrased
+from docker_registry.web.application import RETRY_AFTER, Phrased
 from docker_registry.web.errors import BodyTooLarge
 from docker_registry.web.ranges import RangeNotSatisfiable
 from docker_registry.web.request import Headers
@@ -41,6 +41,7 @@ PROBLEMS: dict[type[BaseException], tuple[int, str]] = {
     errors.TagInvalid: (400, "Invalid tag: 1 to 128 letters, digits, '_', '.', '-'"),
     errors.DeletionDisabled: (405, "Deleting is switched off"),
     errors.StorageFull: (507, "The registry has no space left"),
+    errors.StoreUnavailable: (503, "The store of the registry does not answer, try again later"),
     errors.StorageError: (500, "The registry failed; its log says why"),
     BodyTooLarge: (413, "The document is too large"),
     NoRoute: (404, "No such endpoint"),
@@ -59,8 +60,10 @@ def phrase(error: BaseException) -> Phrased | None:
     found = errors.nearest(PROBLEMS, error)
     if found is None:
         return None
-    allowed = [(b"Allow", ", ".join(error.allowed).encode("ascii"))] if isinstance(error, WrongMethod) else []
-    return _phrased(found[0], found[1] or str(error), allowed)
+    headers = [(b"Allow", ", ".join(error.allowed).encode("ascii"))] if isinstance(error, WrongMethod) else []
+    if found[0] == 503:
+        headers.append(RETRY_AFTER)
+    return _phrased(found[0], found[1] or str(error), headers)
 
 
 def refusal(status: int, reason: str) -> Phrased:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from docker_registry import errors
 from docker_registry.v2.answers import JSON, NOSNIFF, VERSION
-from docker_registry.web.application import Phrased
+from docker_registry.web.application import RETRY_AFTER, Phrased
 from docker_registry.web.errors import BodyTooLarge
 from docker_registry.web.ranges import RangeNotSatisfiable
 from docker_registry.web.routing import BadPath, NoRoute, WrongMethod
@@ -49,6 +49,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     errors.BlobInUse: Problem(405, "UNSUPPORTED", "a manifest refers to this blob: delete that first"),
     errors.TooManyUploads: Problem(429, "TOOMANYREQUESTS", "too many uploads are open: try again later"),
     errors.StorageFull: Problem(507, "UNAVAILABLE", "the registry has no space left"),
+    errors.StoreUnavailable: Problem(503, "UNAVAILABLE", "the store of the registry does not answer: try again later"),
     errors.StorageError: INTERNAL,
     RangeNotSatisfiable: Problem(416, "RANGE_INVALID", "the blob has no such range"),
     BodyTooLarge: Problem(413, "MANIFEST_INVALID", "the manifest is too large"),
@@ -60,9 +61,6 @@ PROBLEMS: dict[type[BaseException], Problem] = {
 NO_STORE = (b"Cache-Control", b"no-store")
 
 _REFUSALS = {413: "SIZE_INVALID", 416: "RANGE_INVALID", 429: "TOOMANYREQUESTS", 503: "UNAVAILABLE", 507: "UNAVAILABLE"}
-
-RETRY_AFTER = b"30"
-"""Seconds after which a client that was told to wait may try again."""
 
 
 def entries(problem: Problem, error: BaseException) -> list[dict[str, object]]:
@@ -89,8 +87,8 @@ def extra_headers(problem: Problem, error: BaseException) -> Headers:
         headers.append((b"Allow", ", ".join(error.allowed).encode("ascii")))
     if isinstance(error, RangeNotSatisfiable):
         headers.append((b"Content-Range", b"bytes */%d" % error.size))
-    if problem.status == 429:
-        headers.append((b"Retry-After", RETRY_AFTER))
+    if problem.status in (429, 503):
+        headers.append(RETRY_AFTER)
     return headers
 
 

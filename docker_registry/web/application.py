@@ -17,6 +17,9 @@ from docker_registry.web.routing import Router
 
 Endpoint = Callable[..., Coroutine[Deferred[Any], Any, None]]
 
+RETRY_AFTER = (b"Retry-After", b"30")
+"""Seconds after which a client that was told to wait may try again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Phrased:
@@ -65,6 +68,6 @@ class Application:
             return
         if phrased.status == 500:
             self.log.failure("{request.method} {request.path} failed", failure, request=request)
-        elif phrased.status == 507:
+        elif phrased.status in (503, 507):
             self.log.warn("{request.method} {request.path}: {error}", request=request, error=error)
         request.answer(phrased.status, phrased.headers, phrased.content)

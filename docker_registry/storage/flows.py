@@ -1,0 +1,234 @@
+"""Bodies between this process and a store: bytes on their way out, and bytes on their way in.
+
+Both hold next to nothing: who is faster waits for the other (F11).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
+from zope.interface import implementer
+
+from docker_registry.errors import Transient
+
+HELD = 192 << 10
+"""Bytes of one answer in memory at which the store is told to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A body that can be sent once: nobody has its bytes any more when a try has failed.
+
+    :ivar read: the next bytes, none at the end.
+    :ivar length: in bytes; ``None`` if that is not known before the end.
+    """
+
+    read: Callable[[], Awaitable[Sequence[bytes]]]
+    length: int | None
+
+
+Body = Sequence[bytes] | Flow
+"""What is sent: parts that are at hand, and can be sent again, or a `Flow`."""
+
+
+class Watch:
+    """What is called when nothing has happened for too long.
+
+    :param expire: called once; then `expired` is true.
+    """
+
+    def __init__(self, clock: IReactorTime, expire: Callable[[], object]) -> None:
+        self.expired = False
+        self._clock = clock
+        self._expire = expire
+        self._call: IDelayedCall | None = None
+
+    def begin(self, seconds: float) -> None:
+        """Something happened; the next thing must within ``seconds``."""
+        if self._call is not None and self._call.active():
+            self._call.reset(seconds)
+        elif not self.expired:
+            self._call = self._clock.callLater(seconds, self._late)
+
+    def end(self) -> None:
+        """Nobody is waited for now."""
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+
+    def _late(self) -> None:
+        self.expired = True
+        self._expire()
+
+
+@implementer(IBodyProducer, IPushProducer)
+class Outflow:
+    """Sends a body as fast as the store takes it.
+
+    :param watch: told of each step: the store has ``idle`` seconds to take the next piece, and ``first_byte`` to
+        answer when it has all. While the body's own source is slow nobody is watched.
+    """
+
+    def __init__(self, body: Body, watch: Watch, idle: float, first_byte: float) -> None:
+        self._flow = body if isinstance(body, Flow) else None
+        self._parts = deque(() if isinstance(body, Flow) else body)
+        length = body.length if isinstance(body, Flow) else sum(map(len, body))
+        self.length = UNKNOWN_LENGTH if length is None else length
+        self._watch = watch
+        self._idle = idle
+        self._first_byte = first_byte
+        self._paused: Deferred[None] | None = None
+        self._done: Deferred[None] | None = None
+        self._pump: Deferred[None] | None = None
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        done: Deferred[None] = Deferred(lambda _: self.stopProducing())
+        self._done = done
+        self._pump = Deferred.fromCoroutine(self._copy(consumer))
+        self._pump.addBoth(self._ended)
+        return done
+
+    async def _copy(self, consumer: IConsumer) -> None:
+        while parts := await self._next():
+            for part in parts:
+                self._watch.begin(self._idle)
+                consumer.write(part)
+                if self._paused is not None:
+                    await self._paused
+        self._watch.begin(self._first_byte)
+
+    async def _next(self) -> Sequence[bytes]:
+        if self._flow is None:
+            return [self._parts.popleft()] if self._parts else []
+        self._watch.end()
+        return await self._flow.read()
+
+    def _ended(self, result: Failure | None) -> None:
+        done, self._done = self._done, None
+        if done is None:
+            return                                  # nobody wants to know any more
+        if isinstance(result, Failure):
+            done.errback(result)
+        else:
+            done.callback(None)
+
+    def pauseProducing(self) -> None:
+        if self._paused is None:
+            self._paused = Deferred()
+
+    def resumeProducing(self) -> None:
+        paused, self._paused = self._paused, None
+        if paused is not None and not paused.called:
+            paused.callback(None)
+
+    def stopProducing(self) -> None:
+        self._done = None
+        if self._pump is not None:
+            self._pump.cancel()
+
+
+class Inflow(Protocol):
+    """The body of an answer.
+
+    :param watch: of the request; the store has ``idle`` seconds for the next piece while it may send.
+    :param closed: called once when the body has ended, in whatever way.
+    """
+
+    def __init__(self, watch: Watch, idle: float, closed: Callable[[], None]) -> None:
+        self._watch = watch
+        self._idle = idle
+        self._closed = closed
+        self._parts: deque[bytes] = deque()
+        self._size = 0
+        self._is_paused = False
+        self._is_complete = False
+        self._error: Exception | None = None
+        self._waiting: Deferred[None] | None = None
+
+    async def read(self, count: int) -> bytes:
+        """At most ``count`` bytes; ``b""`` at the end.
+
+        :raises Transient: the rest did not come.
+        """
+        while not self._parts:
+            if self._error is not None:
+                raise self._error
+            if self._is_complete:
+                return b""
+            self._waiting = Deferred()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+        part = self._parts.popleft()
+        if len(part) > count:
+            self._parts.appendleft(part[count:])
+            part = part[:count]
+        self._size -= len(part)
+        if self._is_paused and self._size < HELD // 2:
+            self._is_paused = False
+            self._watch.begin(self._idle)
+            self._producer.resumeProducing()
+        return part
+
+    def close(self) -> None:
+        """Give up what has not come yet, and the connection with it. May be called twice."""
+        self._give_up(CancelledError())
+        self._parts.clear()
+
+    def late(self) -> None:
+        """The store sends no more."""
+        self._give_up(Transient(f"the store sent nothing for {self._idle:.0f} s"))
+
+    def _give_up(self, error: Exception) -> None:
+        if not self._is_complete and self._error is None:
+            self._end(error)
+            # What Twisted hands out can only close in order, which takes all that the store is still sending.
+            connection = getattr(self._producer, "_producer", None)
+            (getattr(connection, "abortConnection", None) or self._producer.loseConnection)()
+
+    @property
+    def _producer(self) -> Any:
+        return self.transport                       # stops, goes on, closes; nothing can be written there
+
+    # From the connection
+
+    def connectionMade(self) -> None:
+        self._watch.begin(self._idle)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._error is not None:
+            return
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size < HELD:
+            self._watch.begin(self._idle)
+        elif not self._is_paused:
+            self._is_paused = True
+            self._watch.end()
+            self._producer.pauseProducing()
+        self._wake()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._error is None:
+            # Also when it ended with the connection: nobody knows whether that was all (F4).
+            self._end(None if reason.check(ResponseDone) else Transient("the store's answer was cut off"))
+
+    def _end(self, error: Exception | None) -> None:
+        self._watch.end()
+        self._error = error
+        self._is_complete = error is None
+        self._closed()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.called:
+            self._waiting.callback(None)

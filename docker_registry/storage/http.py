@@ -1,0 +1,247 @@
+"""HTTP to stores: one pool of connections for each, with limits and deadlines (F10). What it says, others know.
+
+Twisted's agent as it is, without what treq adds: it would unpack bodies that the store says are packed, so that bytes
+are not those that were committed, keep cookies, and refuse ``[::1]`` and names of buckets with ``_``. Redirects are
+answers like any other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from OpenSSL import SSL
+from service_identity import VerificationError
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError
+from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
+from twisted.web.client import (
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    HostnameCachingHTTPSPolicy,
+    HTTPConnectionPool,
+    RequestGenerationFailed,
+)
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IPolicyForHTTPS
+
+from docker_registry.errors import StorageFailed, StoreUnavailable, Transient
+from docker_registry.storage.flows import Body, Inflow, Outflow, Watch
+
+SMALL = 64 << 10
+"""Bytes of an answer nobody reads that are read all the same, so that its connection can be used again."""
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds that a store has.
+
+    :ivar connect: to take a connection.
+    :ivar first_byte: to begin its answer, after the last byte of the request.
+    :ivar idle: for the next piece of a body, in either direction.
+    :ivar kept: that a connection stays open for the next request.
+    """
+
+    connect: float = 5.0
+    first_byte: float = 30.0
+    idle: float = 60.0
+    kept: float = 15.0
+
+
+class Answer:
+    """:ivar status: of the answer.
+    :ivar length: of its body; ``None`` if that is not known before it ends.
+    """
+
+    def __init__(self, response: Any, inflow: Inflow) -> None:
+        self.status: int = response.code
+        self.length: int | None = None if response.length is UNKNOWN_LENGTH else response.length
+        self._headers: Headers = response.headers
+        self._inflow = inflow
+
+    def header(self, name: str) -> str | None:
+        """The value of a header field; of several the last one."""
+        values = self._headers.getRawHeaders(name.encode("ascii"))
+        return values[-1].decode("utf-8", "replace") if values else None
+
+    async def read(self, count: int) -> bytes:
+        """At most ``count`` bytes; ``b""`` at the end.
+
+        :raises Transient: the rest did not come.
+        """
+        return await self._inflow.read(count)
+
+    async def content(self, limit: int) -> bytes:
+        """The whole body.
+
+        :raises StorageFailed: it has more than ``limit`` bytes.
+        :raises Transient: it did not come to its end.
+        """
+        parts: list[bytes] = []
+        size = 0
+        while part := await self.read(limit + 1):
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                self.close()
+                raise StorageFailed(f"the store answered with more than {limit} bytes")
+        return b"".join(parts)
+
+    async def discard(self) -> None:
+        """Read what is left if it is little, so that the connection is kept; never fails."""
+        if self.length is not None and self.length <= SMALL:
+            with suppress(StoreUnavailable):
+                await self.content(SMALL)
+        self.close()
+
+    def close(self) -> None:
+        """Give up what was not read. May be called twice."""
+        self._inflow.close()
+
+
+class Http:
+    """:param reactor: where connections are made.
+    :param ca: certificates in PEM that take the place of the system's.
+    :param connections: at a time for calls that are soon over; others wait.
+    :param streams: at a time for bodies that are read as slowly as somebody likes.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        ca: Path | None = None,
+        connections: int = 64,
+        streams: int = 256,
+        patience: Patience | None = None,
+    ) -> None:
+        self.patience = patience or Patience()
+        self._reactor = reactor
+        self._calls = DeferredSemaphore(connections)
+        self._streams = DeferredSemaphore(streams)
+        self._pool = HTTPConnectionPool(reactor)
+        self._pool.maxPersistentPerHost = connections
+        self._pool.cachedConnectionTimeout = self.patience.kept     # type: ignore[assignment]  # seconds
+        self._pool.retryAutomatically = False       # it would not know what may be
+        self._agent = Agent(reactor, _policy(ca), connectTimeout=self.patience.connect, pool=self._pool)
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body | None = None,
+        *,
+        stream: bool = False,
+        seconds: float | None = None,
+    ) -> Answer:
+        """Ask once. Whoever called reads the answer to its end, or closes it.
+
+        :param url: sent as it is; what is special in it is quoted.
+        :param stream: whether the answer's body is read as somebody else likes.
+        :param seconds: until the answer must have begun, when ``body`` is sent and not before; more or less than usual.
+        :raises Transient: the store did not answer; it may do so next time.
+        :raises StoreUnavailable: it never will, as things are.
+        :raises Exception: what a `Flow` raised.
+        """
+        host = urlsplit(url).netloc.rpartition("@")[2]
+        patience = self.patience.first_byte if seconds is None else max(seconds, 0.0)
+        slots = self._streams if stream else self._calls
+        try:
+            await slots.acquire().addTimeout(patience, self._reactor)
+        except TimeoutError:
+            raise Transient(f"{host}: all connections are busy") from None
+        try:
+            return await self._request(host, method, url, headers, body, patience, slots)
+        except BaseException:
+            slots.release()
+            raise
+
+    async def _request(
+        self,
+        host: str,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body | None,
+        patience: float,
+        slots: DeferredSemaphore,
+    ) -> Answer:
+        waiting: Deferred[Any]
+        inflow: Inflow | None = None
+        watch = Watch(self._reactor, lambda: waiting.cancel() if inflow is None else inflow.late())
+        outflow = None if body is None else Outflow(body, watch, self.patience.idle, patience)
+        watch.begin(patience)
+        try:
+            waiting = self._agent.request(
+                method.encode("ascii"),
+                url.encode("ascii"),
+                Headers({name: [value] for name, value in headers.items()}),
+                outflow,
+            )
+            response = await waiting
+        except Exception as error:
+            raise _translated(error, host, watch) from None
+        finally:
+            watch.end()
+        inflow = Inflow(watch, self.patience.idle, slots.release)
+        response.deliverBody(inflow)
+        return Answer(response, inflow)
+
+    async def close(self) -> None:
+        """Give up connections that nobody uses."""
+        await self._pool.closeCachedConnections()
+
+
+def _policy(ca: Path | None) -> IPolicyForHTTPS:
+    """:raises StorageFailed: the file has no certificate that can be read."""
+    if ca is None:
+        return HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS())
+    try:
+        roots = [Certificate.loadPEM(each) for each in _CERTIFICATE.findall(ca.read_bytes())]
+    except (OSError, SSL.Error) as error:
+        raise StorageFailed(f"{ca} cannot be read: {getattr(error, 'strerror', None) or 'no certificate'}") from None
+    if not roots:
+        raise StorageFailed(f"{ca} has no certificate in PEM")
+    return HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS(trustRootFromCertificates(roots)))
+
+
+def _translated(error: Exception, host: str, watch: Watch) -> Exception:
+    """What an error of Twisted's client means. The text names the host and nothing else of the request."""
+    if watch.expired:
+        return Transient(f"{host} did not answer in time")
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, CancelledError):
+            return CancelledError()
+        if isinstance(cause, (SSL.Error, VerificationError)) and _is_distrust(cause):
+            return StoreUnavailable(f"{host} has a certificate that is not trusted, or is of another host")
+    if isinstance(error, RequestGenerationFailed):
+        return causes[0]                    # of whoever the body comes from
+    if isinstance(error, DNSLookupError):
+        return Transient(f"{host} has no address")
+    if isinstance(error, ConnectError):
+        return Transient(f"{host} cannot be reached: {error.osError or type(error).__name__}")
+    reason = next((type(cause).__name__ for cause in causes), ConnectionLost.__name__)
+    return Transient(f"{host} went away before it answered: {reason}")
+
+
+def _causes(error: BaseException) -> Iterator[Exception]:
+    """The errors below those that only wrap others."""
+    reasons = getattr(error, "reasons", None)
+    if reasons:
+        for failure in reasons:
+            yield from _causes(failure.value)
+    elif isinstance(error, Exception):
+        yield error
+
+
+def _is_distrust(error: Exception) -> bool:
+    return isinstance(error, VerificationError) or "certificate verify failed" in str(error)

@@ -1,0 +1,287 @@
+"""What every store on the network is asked through, against a server that says what it is told."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.ssl import DefaultOpenSSLContextFactory
+from twisted.internet.task import Clock, deferLater
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from docker_registry.deferreds import outcomes
+from docker_registry.errors import SourceGone, StorageFailed, StoreUnavailable, Transient
+from docker_registry.storage.flows import HELD, Flow
+from docker_registry.storage.http import Http, Patience
+from docker_registry.storage.retries import TRIES, Retries
+from docker_registry.test.certificates import make_certificate
+from docker_registry.test.servers.faults import FaultProxy
+from docker_registry.test.storage_contract import MIB, content
+
+reactor: Any = _reactor
+SHORT = Patience(connect=0.2, first_byte=0.2, idle=0.2)
+
+
+class HttpCase(TestCase):
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.server = FaultProxy(reactor).start()
+        self.addCleanup(self.server.stop)
+        self.url = f"http://127.0.0.1:{self.server.port}/b/k%2Fe%20y?x=%2B+"
+
+    def http(self, **options: Any) -> Http:
+        http = Http(reactor, **options)
+        self.addCleanup(self.close, http)
+        return http
+
+    async def close(self, http: Http) -> None:
+        await deferLater(reactor, 0)            # whoever received the last bytes is still in the middle of it
+        await http.close()
+
+    async def fails(self, work: Any, error: type[Exception]) -> str:
+        try:
+            await work
+        except error as raised:
+            return str(raised)
+        raise AssertionError(f"no {error.__name__}")
+
+
+class AnswerTests(HttpCase):
+    async def test_request_and_answer(self) -> None:
+        self.server.add(status=201, headers={"ETag": '"e"'}, body=b"hello")
+        http = self.http()
+        answer = await http.request("PUT", self.url, {"X-A": "b"}, [b"some ", b"", b"bytes"])
+        self.assertEqual((answer.status, answer.length, answer.header("etag")), (201, 5, '"e"'))
+        self.assertEqual(await answer.content(5), b"hello")
+        [asked] = self.server.asked
+        self.assertEqual((asked.method, asked.target, asked.body), ("PUT", "/b/k%2Fe%20y?x=%2B+", b"some bytes"))
+        self.assertEqual((asked.headers["x-a"], asked.headers["content-length"]), ("b", "10"))
+
+    async def test_is_not_unpacked_and_not_redirected(self) -> None:
+        headers = {"Location": "http://127.0.0.2/", "Content-Encoding": "gzip"}
+        self.server.add(status=307, headers=headers, body=b"no gzip")
+        answer = await self.http().request("GET", self.url, {})
+        self.assertEqual((answer.status, await answer.content(100)), (307, b"no gzip"))
+        self.assertNotIn("accept-encoding", self.server.asked[0].headers)
+
+    async def test_connections_are_used_again(self) -> None:
+        self.server.add(status=404, body=b"x" * 1000)
+        http = self.http()
+        for _ in range(3):
+            await (await http.request("HEAD", self.url, {})).discard()
+            await (await http.request("GET", self.url, {})).discard()
+        self.assertEqual((len(self.server.asked), self.server.open), (6, 1))
+
+    async def test_too_long(self) -> None:
+        self.server.add(status=200, body=b"x" * 2000)
+        answer = await self.http().request("GET", self.url, {})
+        await self.fails(answer.content(1999), StorageFailed)
+
+    async def test_cut_off(self) -> None:
+        self.server.add(status=200, body=b"x" * 2000, cut=500)
+        answer = await self.http().request("GET", self.url, {})
+        self.assertEqual(answer.length, 2000)
+        await self.fails(answer.content(2000), Transient)
+
+    async def test_without_length(self) -> None:
+        """What ends with the connection may have been more (F4)."""
+        self.server.add(status=200, body=b"x" * 2000, framed=False)
+        answer = await self.http().request("GET", self.url, {})
+        self.assertIsNone(answer.length)
+        await self.fails(answer.content(2000), Transient)
+
+    async def test_who_reads_slowly_holds_little(self) -> None:
+        """The store waits for the reader; then every byte comes, in its order."""
+        whole = content(8 * MIB)
+        self.server.add(status=200, body=whole)
+        answer = await self.http(patience=SHORT).request("GET", self.url, {}, stream=True)
+        held = answer._inflow
+        first = await answer.read(1)
+        paused: Deferred[None] = Deferred()
+        reactor.callLater(2 * SHORT.idle, paused.callback, None)        # nobody is late who has been told to wait
+        await paused
+        self.assertLess(held._size, HELD + 65536)
+        found = hashlib.sha256(first)
+        while part := await answer.read(100_000):
+            found.update(part)
+        self.assertEqual(found.digest(), hashlib.sha256(whole).digest())
+
+    async def test_given_up(self) -> None:
+        """The connection goes at once, though the store has more to send."""
+        self.server.add(status=200, body=content(8 * MIB))
+        answer = await self.http().request("GET", self.url, {}, stream=True)
+        await answer.read(1)
+        [conversation] = self.server._conversations
+        gone: Deferred[None] = Deferred()
+        conversation.connectionLost = lambda reason: gone.callback(None)    # type: ignore[method-assign]
+        answer.close()
+        answer.close()
+        await gone
+
+
+class PatienceTests(HttpCase):
+    async def test_no_answer(self) -> None:
+        self.server.add(hang=True)
+        text = await self.fails(self.http(patience=SHORT).request("GET", self.url, {}), Transient)
+        self.assertIn(f"127.0.0.1:{self.server.port}", text)
+        self.assertNotIn("k%2Fe", text)
+
+    async def test_nothing_follows(self) -> None:
+        self.server.add(status=200, headers={"Transfer-Encoding": "chunked"}, body=b"3\r\nabc\r\n")
+        answer = await self.http(patience=SHORT).request("GET", self.url, {})
+        self.assertEqual(await answer.read(10), b"abc")
+        await self.fails(answer.read(10), Transient)
+
+    async def test_all_connections_busy(self) -> None:
+        """Who waits for one waits no longer than for an answer; streams have their own."""
+        self.server.add(target="hang", hang=True)
+        self.server.add(status=200)
+        http = self.http(connections=1, patience=SHORT)
+        waiting = [Deferred.fromCoroutine(http.request("GET", f"{self.url}hang", {})) for _ in range(3)]
+        streamed = await http.request("GET", self.url, {}, stream=True)
+        self.assertEqual(streamed.status, 200)
+        for found in await outcomes(*waiting):
+            self.assertIsInstance(found, Transient)
+        self.assertEqual((await http.request("GET", self.url, {})).status, 200)
+
+    async def test_nobody_there(self) -> None:
+        await self.server.stop()
+        await self.fails(self.http().request("GET", self.url, {}), Transient)
+
+    async def test_went_away(self) -> None:
+        self.server.add(refuse=True)
+        await self.fails(self.http().request("GET", self.url, {}), Transient)
+
+    async def test_cancelled(self) -> None:
+        self.server.add(hang=True)
+        waiting = Deferred.fromCoroutine(self.http().request("GET", self.url, {}))
+        reactor.callLater(0.05, waiting.cancel)
+        await self.fails(waiting, CancelledError)
+
+
+class FlowTests(HttpCase):
+    """A body that comes from somebody else."""
+
+    async def test_with_and_without_length(self) -> None:
+        self.server.add(status=200)
+        for length in (None, 6):
+            parts = [[b"ab", b"c"], [b"def"], []]
+
+            async def read(parts: list[list[bytes]] = parts) -> Sequence[bytes]:
+                return parts.pop(0)
+
+            await self.http().request("PUT", self.url, {}, Flow(read, length))
+        self.assertEqual([each.body for each in self.server.asked], [b"abcdef"] * 2)
+
+    async def test_its_source_goes_away(self) -> None:
+        async def read() -> Sequence[bytes]:
+            raise SourceGone()
+
+        await self.fails(self.http().request("PUT", self.url, {}, Flow(read, 6)), SourceGone)
+
+    async def test_a_slow_source_is_no_slow_store(self) -> None:
+        self.server.add(status=200)
+        waiting: list[Deferred[None]] = []
+
+        async def read() -> Sequence[bytes]:
+            if len(waiting) == 1:
+                return []
+            waiting.append(Deferred())
+            reactor.callLater(2 * SHORT.idle, waiting[0].callback, None)
+            await waiting[0]
+            return [b"x"]
+
+        answer = await self.http(patience=SHORT).request("PUT", self.url, {}, Flow(read, 1))
+        self.assertEqual((answer.status, self.server.asked[0].body), (200, b"x"))
+
+
+class TlsTests(HttpCase):
+    """The store's certificate is verified, against the system's authorities or one's own (T42)."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        make_certificate(directory)
+        self.certificate = directory / "cert.pem"
+        context = DefaultOpenSSLContextFactory(str(directory / "key.pem"), str(self.certificate))
+        self.tls = FaultProxy(reactor).start(context)
+        self.tls.add(status=200, body=b"ok")
+        self.addCleanup(self.tls.stop)
+
+    async def test_own_authority(self) -> None:
+        answer = await self.http(ca=self.certificate).request("GET", f"https://localhost:{self.tls.port}/", {})
+        self.assertEqual(await answer.content(10), b"ok")
+
+    async def test_unknown_authority(self) -> None:
+        text = await self.fails(self.http().request("GET", f"https://localhost:{self.tls.port}/", {}), StoreUnavailable)
+        self.assertIn("not trusted", text)
+
+    async def test_another_host(self) -> None:
+        where = f"https://127.0.0.1:{self.tls.port}/"
+        await self.fails(self.http(ca=self.certificate).request("GET", where, {}), StoreUnavailable)
+        self.assertEqual(self.tls.asked, [])
+
+    def test_no_authority(self) -> None:
+        empty = Path(self.mktemp())
+        empty.write_text("nothing")
+        for path in (empty, empty.with_name("absent")):
+            with self.assertRaises(StorageFailed):
+                Http(reactor, ca=path)
+
+
+class RetriesTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.left: list[float] = []
+        self.retries = Retries(self.clock, lambda low, high: high)
+
+    async def _fail(self, left: float) -> None:
+        self.left.append(left)
+        raise Transient("busy")
+
+    def test_gives_up(self) -> None:
+        """After so many tries, with longer and longer pauses."""
+        done = Deferred.fromCoroutine(self.retries(self._fail))
+        self.clock.pump([0.1] * 74)
+        self.assertNoResult(done)
+        self.clock.pump([0.1] * 2)
+        self.failureResultOf(done, Transient)
+        self.assertEqual(len(self.left), TRIES)
+
+    def test_has_a_limit_of_time(self) -> None:
+        async def hang(left: float) -> None:
+            self.left.append(left)
+            waiting: Deferred[None] = Deferred()
+            self.clock.callLater(left, waiting.callback, None)
+            await waiting
+            raise Transient("no answer")
+
+        done = Deferred.fromCoroutine(self.retries(hang))
+        self.clock.advance(30)
+        self.failureResultOf(done, Transient)
+        self.assertEqual(self.left, [30.0])
+
+    def test_goes_on(self) -> None:
+        async def second(left: float) -> str:
+            if not self.left:
+                await self._fail(left)
+            return "done"
+
+        done = Deferred.fromCoroutine(self.retries(second))
+        self.clock.advance(0.5)
+        self.assertEqual(self.successResultOf(done), "done")
+
+    def test_what_is_no_accident_is_not_repeated(self) -> None:
+        async def fail(left: float) -> None:
+            self.left.append(left)
+            raise StoreUnavailable("wrong key")
+
+        self.failureResultOf(Deferred.fromCoroutine(self.retries(fail)), StoreUnavailable)
+        self.failureResultOf(Deferred.fromCoroutine(self.retries(self._fail, once=True)), Transient)
+        self.assertEqual(len(self.left), 2)
