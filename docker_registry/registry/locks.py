@@ -2,29 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+import hashlib
+from collections.abc import AsyncIterator, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from twisted.internet.defer import DeferredLock
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from docker_registry.registry.shared import Exclusion
+
+FIRST, LONGEST = 0.001, 0.016
+"""Seconds after which is asked again for what another process has: each time twice as many, up to the second."""
 
 
 class Locks:
     """What is checked under the lock of a repository, or of an image of protocol v1, stays true until it is released.
 
     A repository's is held while a manifest's references are checked and its links are set, and while anything is
-    deleted: so a manifest that was accepted never misses a blob (D10). An image's is held while it changes its state.
+    deleted: so a manifest that was accepted never misses a blob (D10). An image's is held while it changes its state,
+    and an upload session's while a request works on it (D3).
+
+    Between processes a name is two numbers, of which two names may well have the same: then they wait for each other.
+    Whoever wants the second waits holding the first, so that a process with many requests does not keep others from it.
+
+    :param clock: measures how long is waited for another process.
+    :param exclusion: of other processes; ``None`` where there are none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: IReactorTime, exclusion: Exclusion | None = None) -> None:
+        self._clock = clock
+        self._exclusion = exclusion
         self._locks: dict[Hashable, DeferredLock] = {}
 
     @asynccontextmanager
     async def held(self, name: Hashable) -> AsyncIterator[None]:
-        lock = self._locks.setdefault(name, DeferredLock())
+        """Wait until nobody has it, in this process or another, and have it in the block."""
+        number = _number(name) if self._exclusion else 0
+        key = number or name
+        lock = self._locks.setdefault(key, DeferredLock())
         await lock.acquire()
         try:
-            yield
+            if self._exclusion is None:
+                yield
+            else:
+                await self._take(self._exclusion, number)
+                try:
+                    yield
+                finally:
+                    self._exclusion.give(number)
         finally:
             lock.release()
             if not lock.locked and not lock.waiting:
-                self._locks.pop(name, None)
+                self._locks.pop(key, None)
+
+    @contextmanager
+    def tried(self, name: Hashable) -> Iterator[bool]:
+        """Whether nobody has it; if so, have it in the block. Nobody waits."""
+        number = _number(name) if self._exclusion else 0
+        key = number or name
+        if key in self._locks or (self._exclusion is not None and not self._exclusion.take(number)):
+            yield False
+            return
+        lock = self._locks[key] = DeferredLock()
+        lock.acquire()
+        try:
+            yield True
+        finally:
+            if self._exclusion is not None:
+                self._exclusion.give(number)
+            lock.release()
+            if not lock.locked:
+                self._locks.pop(key, None)
+
+    async def _take(self, exclusion: Exclusion, number: int) -> None:
+        turn = number + 1
+        await self._until(exclusion, turn)
+        try:
+            await self._until(exclusion, number)
+        finally:
+            exclusion.give(turn)
+
+    async def _until(self, exclusion: Exclusion, number: int) -> None:
+        pause = FIRST
+        while not exclusion.take(number):
+            await deferLater(self._clock, pause)
+            pause = min(2 * pause, LONGEST)
+
+
+def _number(name: Hashable) -> int:
+    """An even one, the same in every process; the odd one after it is for waiting. A repository is no image."""
+    digest = hashlib.blake2b(f"{type(name).__name__} {name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 3 << 1 | 1 << 61

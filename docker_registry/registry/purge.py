@@ -87,7 +87,7 @@ class UploadPurge:
                 removed += gone
                 left += stayed
             after = names[-1].name
-        self._uploads.open = left
+        self._uploads.counted(left)
         removed += await self._purge_layers()
         if removed:
             self.log.info("removed {removed} abandoned uploads", removed=removed)
@@ -111,7 +111,7 @@ class UploadPurge:
                     upload = UploadId.parse(entry.name)
                 except UploadUnknown:
                     continue
-                if await self._is_abandoned(repository, upload) and await self._remove(repository, upload):
+                if await self._is_old(repository, upload) and await self._remove(repository, upload):
                     gone += 1
                 else:
                     stayed += 1
@@ -119,13 +119,11 @@ class UploadPurge:
 
     async def _remove(self, repository: Repository, upload: UploadId) -> bool:
         """Whether it is still abandoned, and is gone now: a client may have come back while it was judged."""
-        if self._uploads.is_busy(upload):
-            return False
-        with self._uploads.held(upload):
-            abandoned = await self._is_old(repository, upload)
-            if abandoned:
-                await self._uploads.forget(repository, upload)
-        return abandoned
+        with self._uploads.held(upload) as free:
+            if not free or not await self._is_old(repository, upload):
+                return False
+            await self._uploads.forget(repository, upload)
+        return True
 
     async def _purge_layers(self) -> int:
         """Layers of protocol v1 whose push was cut off by the end of a process."""
@@ -140,9 +138,6 @@ class UploadPurge:
                     await self._storage.delete_tree(key)
                     gone += 1
         return gone
-
-    async def _is_abandoned(self, repository: Repository, upload: UploadId) -> bool:
-        return not self._uploads.is_busy(upload) and await self._is_old(repository, upload)
 
     async def _is_old(self, repository: Repository, upload: UploadId) -> bool:
         session = layout.upload(repository, upload)

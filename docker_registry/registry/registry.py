@@ -24,6 +24,7 @@ from docker_registry.registry.old import OldStore
 from docker_registry.registry.purge import UploadPurge
 from docker_registry.registry.referrers import Referrers
 from docker_registry.registry.settings import Settings
+from docker_registry.registry.shared import Shared
 from docker_registry.registry.tags import Tags
 from docker_registry.registry.uploads import Uploads
 from docker_registry.storage import layout
@@ -50,23 +51,33 @@ class Registry:
 
     :param clock: a reactor, or a `twisted.internet.task.Clock`.
     :param now: seconds since the epoch, by the wall clock.
+    :param shared: with the other processes of the daemon, if there are any.
     """
 
     log = Logger()
 
     def __init__(
-        self, storage: IStorage, runner: Runner, clock: Any, settings: Settings, now: Callable[[], float]
+        self,
+        storage: IStorage,
+        runner: Runner,
+        clock: Any,
+        settings: Settings,
+        now: Callable[[], float],
+        shared: Shared | None = None,
     ) -> None:
         self._storage = storage
         self._shield = Shield()
-        locks = self._locks = Locks()
+        shared = shared or Shared()
+        locks = self._locks = Locks(clock, shared.exclusion)
         self.settings = settings
         self.events = Events()
         self.old = OldStore(storage)
         self.catalogue = Catalogue(storage, self.old)
         self.tags = Tags(storage, self.old)
         self.blobs = Blobs(storage, now, self.catalogue, self.events)
-        self.uploads = Uploads(storage, runner, now, settings, self.blobs, self._shield, self.events)
+        self.uploads = Uploads(
+            storage, runner, now, settings, self.blobs, self._shield, locks, shared.uploads, self.events
+        )
         self.manifests = Manifests(
             storage, runner, settings, self.blobs, self.tags, locks, self._shield, self.events
         )

@@ -2,15 +2,15 @@
 
 A session is two keys: the bytes, and a state that says how many of them are durable and what digest those have. The
 state is written after the bytes are synced, so it never claims too much; what lies beyond it is cut off on resuming.
-hashlib's states cannot be stored: a session that goes on in the process that began it keeps its hash in memory, any
-other reads its bytes once more.
+hashlib's states cannot be stored: a session that goes on in the process that wrote last keeps its hash in memory, any
+other reads its bytes once more. The stored state tells whether the one in memory is still it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,7 +32,9 @@ from docker_registry.errors import (
 from docker_registry.names import Repository, UploadId
 from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.events import BlobPushed, Events
+from docker_registry.registry.locks import Locks
 from docker_registry.registry.settings import Settings
+from docker_registry.registry.shared import Count
 from docker_registry.registry.upload_state import State
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IStorage, IWriter
@@ -99,6 +101,8 @@ class Uploads:
         settings: Settings,
         blobs: Blobs,
         shield: Shield,
+        locks: Locks,
+        count: Count,
         events: Events,
     ) -> None:
         self._storage = storage
@@ -107,11 +111,10 @@ class Uploads:
         self._settings = settings
         self._blobs = blobs
         self._shield = shield
+        self._locks = locks
+        self._count = count
         self._events = events
-        self._busy: set[UploadId] = set()
         self._known: OrderedDict[UploadId, _Session] = OrderedDict()
-        self.open = 0
-        """Sessions in the store, as far as this process has counted them."""
 
     async def start(self, repository: Repository, algorithm: str = CANONICAL) -> UploadId:
         """Open a session.
@@ -120,7 +123,7 @@ class Uploads:
         :raises DigestInvalid: an unsupported algorithm.
         :raises TooManyUploads: as many sessions are open as may be.
         """
-        if self.open >= self._settings.max_uploads:
+        if self._count.total() >= self._settings.max_uploads:
             raise TooManyUploads()
         session = self._new(repository, algorithm)
         await self._shield(self._begin(session))
@@ -167,18 +170,13 @@ class Uploads:
         """
         await self._shield(self._cancel(repository, upload))
 
-    def is_busy(self, upload: UploadId) -> bool:
-        """Whether a request is working on the session now."""
-        return upload in self._busy
+    def held(self, upload: UploadId) -> AbstractContextManager[bool]:
+        """Whether no request works on the session; then none does in the block."""
+        return self._locks.tried(upload)
 
-    @contextmanager
-    def held(self, upload: UploadId) -> Iterator[None]:
-        """No request works on the session meanwhile; it must not be busy."""
-        self._busy.add(upload)
-        try:
-            yield
-        finally:
-            self._busy.discard(upload)
+    def counted(self, number: int) -> None:
+        """So many sessions were found in the store."""
+        self._count.correct(number)
 
     async def forget(self, repository: Repository, upload: UploadId) -> None:
         """Remove everything about a session, if there is anything."""
@@ -190,7 +188,7 @@ class Uploads:
     async def _begin(self, session: _Session) -> None:
         with self.held(session.id):         # else it would look abandoned while it has no state yet
             await self._record(session, session.state)
-        self.open += 1
+        self._count.add(1)
 
     async def _append(self, repository: Repository, upload: UploadId, source: Source, chunk: Chunk) -> int:
         async with self._working(repository, upload) as session:
@@ -209,7 +207,7 @@ class Uploads:
                 await self._settle(session, writer)
                 raise DigestMismatch(str(digest))
             await self._publish(session, writer, digest)
-            self.open -= 1
+            self._count.add(-1)
 
     async def _take(self, repository: Repository, digest: Digest, source: Source, chunk: Chunk) -> None:
         session = self._new(repository, digest.algorithm)
@@ -231,15 +229,16 @@ class Uploads:
     async def _cancel(self, repository: Repository, upload: UploadId) -> None:
         async with self._working(repository, upload):
             await self.forget(repository, upload)
-            self.open -= 1
+            self._count.add(-1)
 
     @asynccontextmanager
     async def _working(self, repository: Repository, upload: UploadId) -> AsyncIterator[_Session]:
         """The session, for one request at a time (D3)."""
-        if upload in self._busy:
-            raise RangeInvalid((await self._load(repository, upload)).state.offset)
-        with self.held(upload):
-            yield await self._load(repository, upload)
+        with self.held(upload) as free:
+            session = await self._load(repository, upload)
+            if not free:
+                raise RangeInvalid(session.state.offset)
+            yield session
 
     def _new(self, repository: Repository, algorithm: str) -> _Session:
         hasher = new_hash(algorithm)

@@ -107,6 +107,19 @@ class IWriter(Interface):
         """Give up what the writer holds, and leave the bytes for `IStorage.resume`. May be called twice."""
 
 
+class ITaken(Interface):
+    """An `IStorage` that a daemon takes as a whole, and that its other processes join."""
+
+    def keeper() -> int:
+        """A descriptor: as long as any process has it open, no other daemon gets the store."""
+
+    def settle(process: int) -> Deferred[None]:
+        """Clean up after a process of this daemon that has ended, wherever it was.
+
+        When the Deferred fires, what others built upon what it left is durable.
+        """
+
+
 class IStorage(Interface):
     """A flat key space of byte strings."""
 

@@ -18,10 +18,9 @@ from __future__ import annotations
 import os
 import re
 import stat
-import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -29,13 +28,16 @@ from urllib.parse import quote
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from docker_registry.deferreds import deferred
 from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed
 from docker_registry.storage.files import FileReader, LocalWriter, SmallReader, translated, translating
-from docker_registry.storage.interface import SMALL, Entry, IReader, IStorage, IWriter, Stat
-from docker_registry.storage.root import Root
+from docker_registry.storage.interface import SMALL, Entry, IReader, IStorage, ITaken, IWriter, Stat
+from docker_registry.storage.making import Making, MakingHere
+from docker_registry.storage.root import Root, StillEnding
 from docker_registry.storage.system import System
 from docker_registry.threads import Runner
 
@@ -48,13 +50,18 @@ AT_ONCE = 128 << 10
 VERIFIED = 10_000
 """Objects whose length was compared with the committed one, and need not be again while they stay the same file."""
 
+ORPHANS = 20
+"""Seconds that the processes of a daemon have to end when the first of them was killed."""
+
 _PART = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f\ud800-\udfff]+"
 _KEY = re.compile(rf"{_PART}(?:/{_PART})*")
-@implementer(IStorage)
+@implementer(IStorage, ITaken)
 class LocalStorage:
     """:param root: made if it is not there.
     :param sync: whether anything is made durable; without, a power cut may lose what was acknowledged.
     :param cached: whether what the kernel has in memory is read without a thread.
+    :param making: what is known of directories that are being made; of other processes too, if there are any.
+    :param joins: whether another process of this daemon has taken the directory, and this one joins in.
     """
 
     log = Logger()
@@ -68,6 +75,8 @@ class LocalStorage:
         sync: bool = True,
         system: System | None = None,
         cached: bool = True,
+        making: Making | None = None,
+        joins: bool = False,
     ) -> None:
         self._runner = runner
         self._clock = clock
@@ -75,8 +84,8 @@ class LocalStorage:
         self._system = system or System()
         self._cached = cached
         self._place = Root(root, self._system, sync)
-        self._making: set[str] = set()
-        self._making_lock = threading.Lock()
+        self._making = making or MakingHere()
+        self._joins = joins
         self._verified: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
 
     # Reading
@@ -368,29 +377,30 @@ class LocalStorage:
             fd = self._system.open_directory(self._place.fd, path)
         except FileNotFoundError:
             return self._make_directory(path)
-        if self._making:
-            self._settle(path)
+        if above := self._making.above(path):
+            self._settle(above)
         return fd
 
     def _make_directory(self, path: str) -> int:
         above, _, name = path.rpartition("/")
         parent = self._directory(above) if above else self._system.open_directory(self._place.fd, "")
         try:
-            with self._making_lock:
-                self._making.add(path)
-            with suppress(FileExistsError):     # somebody was faster, who is not known to have synced
+            self._making.begin(path)
+            try:
                 self._system.mkdir(parent, name)
+            except FileExistsError:
+                pass                            # somebody was faster, who is not known to have synced
+            except BaseException:
+                self._making.end(path)
+                raise
             self.fsync(parent)
-            with self._making_lock:
-                self._making.discard(path)
+            self._making.end(path)
         finally:
             self._system.close(parent)
         return self._system.open_directory(self._place.fd, path)
 
-    def _settle(self, path: str) -> None:
-        """Another thread is making this directory, or one above: see to it that its entry is durable."""
-        with self._making_lock:
-            above = [made for made in self._making if path == made or path.startswith(f"{made}/")]
+    def _settle(self, above: Sequence[str]) -> None:
+        """Another thread, or process, is making these directories: see to it that their entries are durable."""
         for made in above:
             parent = self._system.open_directory(self._place.fd, made.rpartition("/")[0])
             try:
@@ -408,12 +418,35 @@ class LocalStorage:
 
     # Life
 
-    def start(self) -> Deferred[None]:
-        """Take the directory for this process.
+    @deferred
+    async def start(self) -> None:
+        """Take the directory for this daemon, or join in.
+
+        What a parent process that was killed has left behind stops by itself: that is waited for.
 
         :raises StorageError: it cannot be used; the text says what to do.
         """
-        return self._runner.slow(self._place.take)
+        patience = ORPHANS
+        while True:
+            try:
+                await self._runner.slow(self._place.join if self._joins else self._place.take)
+                return
+            except StillEnding:
+                if patience <= 0:
+                    raise
+            patience -= 1
+            await deferLater(self._clock, 1.0)
+
+    def keeper(self) -> int:
+        return self._place.lock
+
+    def settle(self, process: int) -> Deferred[None]:
+        return self._runner.slow(self._settle_after, process)
+
+    def _settle_after(self, process: int) -> None:
+        self._place.sweep(process)
+        if self._sync:
+            self._system.sync_all(self._place.fd)
 
     def close(self) -> Deferred[None]:
         self._place.release()

@@ -41,6 +41,9 @@ _sync_file_range = ctypes.CDLL(None).sync_file_range
 _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 _SYNC_FILE_RANGE_WRITE = 2
 
+_syncfs = ctypes.CDLL(None, use_errno=True).syncfs
+_syncfs.argtypes = [ctypes.c_int]
+
 
 @lru_cache(64)
 def _how(flags: int, mode: int, resolve: int) -> _How:
@@ -202,6 +205,13 @@ class System:
     def fsync(self, fd: int) -> None:
         self._note("fsync", fd)
         os.fsync(fd)
+
+    def sync_all(self, fd: int) -> None:
+        """As `fsync`, of the whole file system."""
+        self._note("syncfs", fd)
+        if _syncfs(fd):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
 
     def touch(self, fd: int, now: float) -> None:
         self._note("utime", fd)

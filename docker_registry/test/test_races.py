@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,14 @@ from docker_registry.errors import (
     UploadUnknown,
 )
 from docker_registry.names import Tag, UploadId
+from docker_registry.registry.locks import FIRST
 from docker_registry.registry.registry import Registry
+from docker_registry.registry.shared import Shared
 from docker_registry.registry.uploads import Chunk
 from docker_registry.storage.local import LocalStorage
 from docker_registry.storage.system import System
 from docker_registry.test.registry_case import LATEST, REPOSITORY, Direct, Parts, RegistryCase
+from docker_registry.workers.board import Board
 
 ROUNDS = 500
 
@@ -57,7 +63,7 @@ class RaceTests(RegistryCase):
     def race(self, seed: int, *works: Any) -> list[Any]:
         """What each of ``works`` came to, their steps mixed; each is given a registry and makes a coroutine."""
         stepped = Stepped(self.storage, random.Random(seed))
-        registry = Registry(stepped, Direct(), self.clock, self.settings, self.clock.seconds)
+        registries = itertools.cycle(self.registries(stepped))
         outcomes: list[Any] = [None] * len(works)
 
         def record(outcome: Any, number: int) -> None:
@@ -66,12 +72,22 @@ class RaceTests(RegistryCase):
         order = list(range(len(works)))
         random.Random(seed).shuffle(order)
         for number in order:
-            running = Deferred.fromCoroutine(works[number](registry))
+            running = Deferred.fromCoroutine(works[number](next(registries)))
             running.addErrback(lambda failure: failure.value)
             running.addCallback(record, number)
         stepped.run()
+        while None in outcomes and self.clock.getDelayedCalls():        # one process waits for another
+            self.clock.advance(FIRST)
+            stepped.run()
         self.assertNotIn(None, outcomes)
         return outcomes
+
+    def registries(self, storage: Any) -> Sequence[Registry]:
+        """Those that take turns in serving requests."""
+        return [self.process(storage)]
+
+    def process(self, storage: Any, shared: Shared | None = None) -> Registry:
+        return Registry(storage, Direct(), self.clock, self.settings, self.clock.seconds, shared)
 
     def test_delete_a_blob_while_its_manifest_is_pushed(self) -> None:
         """Whoever comes first: a manifest that was accepted has all its blobs."""
@@ -182,6 +198,20 @@ class RaceTests(RegistryCase):
         attempt = Deferred.fromCoroutine(work)
         attempt.addCallbacks(lambda _: found.append(True), lambda failure: found.append(not failure.trap(otherwise)))
         return found[0]
+
+
+class WorkerRaceTests(RaceTests):
+    """The same between two processes of one daemon (C11)."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        board = Board.make(2)
+        self.boards = [Board(board.open_again(), row) for row in (1, 2)]
+        for each in (board, *self.boards):
+            self.addCleanup(os.close, each.fd)
+
+    def registries(self, storage: Any) -> Sequence[Registry]:
+        return [self.process(storage, Shared(board, board.uploads)) for board in self.boards]
 
 
 class DirectoryTests(RegistryCase):
