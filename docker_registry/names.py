@@ -22,6 +22,7 @@ _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _COMPONENT_ALONE = re.compile(_COMPONENT, re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 _IMAGE = re.compile(r"[0-9a-f]{64}|[0-9a-f]{16}", re.ASCII)
+_OLD_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _UPLOAD = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 
 
@@ -119,6 +120,18 @@ class ImageId:
     def parse(cls, text: str) -> ImageId:
         """:raises ImageIdInvalid: not 64 hexadecimal digits, nor 16 as the oldest clients wrote them."""
         if not is_image_id(text):
+            raise ImageIdInvalid(text)
+        return cls(text)
+
+    @classmethod
+    def parse_old(cls, text: str) -> ImageId:
+        """As `parse`, for reading what is stored: docker-registry 0.x took any text for an id before 0.9.1.
+
+        What can stand in a key is read: nothing that leads elsewhere, nor to what is ours beside the images.
+
+        :raises ImageIdInvalid: it is nothing of the kind.
+        """
+        if _OLD_IMAGE.fullmatch(text) is None:
             raise ImageIdInvalid(text)
         return cls(text)
 

@@ -358,7 +358,7 @@ class Images:
     async def _stored_ancestry(self, image: ImageId) -> list[ImageId] | None:
         try:
             listed = json.loads(await self._storage.get(layout.image_ancestry(image)))
-            chain = [ImageId.parse(each) for each in listed]
+            chain = [ImageId.parse_old(each) for each in listed]
         except (NotFound, Damaged, ValueError, TypeError, RecursionError, ImageIdInvalid):
             return None
         sound = chain[:1] == [image] and len(set(chain)) == len(chain) <= MAX_CHAIN
@@ -399,7 +399,7 @@ def _parent(members: dict[str, Any]) -> ImageId | None:
     if not parent:
         return None
     try:
-        return ImageId.parse(parent)
+        return ImageId.parse_old(parent)
     except (ImageIdInvalid, TypeError):
         raise ImageInvalid("Image depends on a non existing parent") from None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -110,8 +111,17 @@ class ImageTags:
                 elif not isinstance(image, TagUnknown):
                     raise image
             after = names[-1]
+        found |= await self.odd(repository)
         if not found and not await self._is_known(repository):
             raise RepositoryUnknown(str(repository))
+        return found
+
+    async def odd(self, repository: Repository) -> dict[str, ImageId]:
+        """Tags of an old store with names that nobody may give today: they can be read."""
+        found: dict[str, ImageId] = {}
+        for tag, image in (await self._old.odd_tags(repository)).items():
+            with suppress(ImageIdInvalid):
+                found[tag] = ImageId.parse_old(image)
         return found
 
     async def _is_known(self, repository: Repository) -> bool:
@@ -119,7 +129,7 @@ class ImageTags:
 
     async def _old_image(self, repository: Repository, tag: Tag) -> ImageId | None:
         try:
-            return ImageId.parse(await self._old.tag(repository, tag))
+            return ImageId.parse_old(await self._old.tag(repository, tag))
         except (NotFound, ImageIdInvalid):
             return None
 
@@ -154,7 +164,7 @@ class ImageTags:
     async def _confirmed(self, manifest: Manifest, config: dict[str, Any]) -> ImageId | None:
         """The image that the manifest was made of, if it says so itself."""
         try:
-            image = ImageId.parse(bridge.claimed(config))
+            image = ImageId.parse_old(bridge.claimed(config))
             made = await self._storage.get(layout.image_manifest(image))
         except (ImageIdInvalid, NotFound, Damaged):
             return None

@@ -103,11 +103,20 @@ class OldStore:
             place = layout.old_repository(directory)
             entries = await self._storage.list(place, after=layout.OLD_TAG + after, limit=count)
             names = [each.name.removeprefix(layout.OLD_TAG) for each in entries if _tag_in(each)]
-            found += filter(accept, names)
+            found += [each for each in names if accept(each) and not await self._is_metadata(directory, each)]
             if len(entries) < count or not entries[-1].name.startswith(layout.OLD_TAG):
                 break
             after = entries[-1].name.removeprefix(layout.OLD_TAG)
         return found[:limit]
+
+    async def _is_metadata(self, directory: str, tag: str) -> bool:
+        """Whether this is no tag ``x_json``, but what was said of the tag ``_x``: the file is called the same."""
+        if not tag.endswith(layout.OLD_METADATA):
+            return False
+        try:
+            return (await self._storage.get(layout.old_tag(directory, tag))).lstrip().startswith(b"{")
+        except (NotFound, Damaged):
+            return False
 
     async def tag(self, repository: Repository, tag: Tag) -> str:
         """The image that it stands for, as the file has it.
@@ -130,10 +139,11 @@ class OldStore:
         found = [await self._remove(layout.old_tag(directory, tag.name)) for directory in directories]
         if not any(found):
             raise NotFound(str(tag))
-        for directory in directories:
-            await self._remove(layout.old_metadata(directory, tag))
-            if tag.name == LATEST:
-                await self._remove(layout.old_latest_metadata(directory))
+        if await self.metadata(repository, tag) is not None:
+            for directory in directories:
+                await self._remove(layout.old_metadata(directory, tag))
+                if tag.name == LATEST:
+                    await self._remove(layout.old_latest_metadata(directory))
 
     # What else there is
 
@@ -169,8 +179,10 @@ class OldStore:
         return found if isinstance(found, dict) else None
 
     async def put_metadata(self, repository: Repository, tag: Tag, metadata: dict[str, Any]) -> None:
+        """Of ``_x`` nothing is kept: its file would be the tag ``x_json``."""
         key = layout.old_metadata(await self._home(repository), tag)
-        await self._storage.put(key, json.dumps(metadata).encode())
+        if not tag.name.startswith("_"):
+            await self._storage.put(key, json.dumps(metadata).encode())
 
     # Directories
 

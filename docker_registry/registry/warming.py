@@ -63,7 +63,8 @@ class Warming:
 
     async def _survey_image(self, repository: Repository, tag: Tag, work: Work) -> None:
         try:
-            chain = await self._registry.images.ancestry(ImageId.parse(await self._registry.old.tag(repository, tag)))
+            top = ImageId.parse_old(await self._registry.old.tag(repository, tag))
+            chain = await self._registry.images.ancestry(top)
         except (NotFound, ImageIdInvalid, ImageUnknown, ImageInvalid):
             return
         for each in chain:

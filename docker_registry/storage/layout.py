@@ -34,7 +34,7 @@ from docker_registry.names import ImageId, Repository, Tag, UploadId
 ROOT = "docker/registry/v2"
 IMAGES = "images"
 OLD_REPOSITORIES = "repositories"
-OLD_TAG = "tag_"
+OLD_TAG, OLD_METADATA = "tag_", "_json"
 REPOSITORIES = f"{ROOT}/repositories"
 
 
@@ -185,8 +185,9 @@ def old_tag(directory: str, tag: str) -> str:
 
 
 def old_metadata(directory: str, tag: Tag) -> str:
-    """What the client that pushed a tag said of itself; there is no second ``_``, so this is no tag."""
-    return f"{OLD_REPOSITORIES}/{directory}/tag{tag}_json"
+    """What the client that pushed a tag said of itself. Without a ``_`` before the tag: only that of ``_x`` has the key
+    of a tag ``x_json``."""
+    return f"{OLD_REPOSITORIES}/{directory}/tag{tag}{OLD_METADATA}"
 
 
 def old_latest_metadata(directory: str) -> str:

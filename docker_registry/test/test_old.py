@@ -8,8 +8,8 @@ from urllib.parse import quote_plus
 from hypothesis import given, settings, strategies
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from docker_registry.errors import NameInvalid, NotFound, RepositoryUnknown
-from docker_registry.names import Repository, Tag
+from docker_registry.errors import NameInvalid, NotFound, RepositoryUnknown, TagUnknown
+from docker_registry.names import ImageId, Repository, Tag
 from docker_registry.registry.old import OldStore
 from docker_registry.storage.memory import MemoryStorage
 from docker_registry.test.registry_case import LATEST, RegistryCase
@@ -164,6 +164,19 @@ class TagsTests(OldCase):
         self.assertEqual([self.tags("team/app", after, 1) for after in ("", "_json", "latest", "latest_json")],
                          [["_json"], ["latest"], ["latest_json"], []])
 
+    def test_metadata_that_looks_like_a_tag(self) -> None:
+        """That of ``_x`` is called as a tag ``x_json`` is: what is in it tells, and neither writes over the other."""
+        name = Repository("team/app")
+        self.keep("team/app", "tag_y_json", content='{"arch": "old"}')
+        self.keep("team/app", "tag_x_json", "tag__x", "tag__y")
+        self.assertEqual(self.tags("team/app"), ["_x", "_y", "x_json"])
+        self.assertEqual(self.now(self.old.metadata(name, Tag("_y"))), {"arch": "old"})
+        self.assertIsNone(self.now(self.old.metadata(name, Tag("_x"))))
+        self.now(self.old.put_metadata(name, Tag("_x"), {"arch": "new"}))
+        self.now(self.old.remove_tag(name, Tag("_x")))
+        self.now(self.old.remove_tag(name, Tag("_y")))
+        self.assertEqual(list(self.storage.objects), ["repositories/team/app/tag_x_json"])
+
     def test_pages_with_odd_names_between(self) -> None:
         self.keep("team/app", *(f"tag_{number:02}{sign}" for number in range(9) for sign in ("", "%20")))
         self.assertEqual(self.tags("team/app", "", 5), ["00", "01", "02", "03", "04"])
@@ -210,6 +223,23 @@ class TagsTests(OldCase):
         self.now(self.old.put_tag(Repository("x"), LATEST, IMAGE))
         self.assertEqual(sorted(self.storage.objects),
                          ["repositories/a/b%252Fc/tag_latest", "repositories/library/x/tag_latest"])
+
+
+class ImagesTests(OldCase):
+    def test_ids_of_any_form(self) -> None:
+        """They are read; nothing that leads elsewhere, or to what is ours, is an id."""
+        for text in ("a" * 64, "a" * 16, "My-image_2.0"):
+            self.keep("team/app", content=text)
+            self.assertEqual(self.now(self.registry.image_tags.get(Repository("team/app"), LATEST)), ImageId(text))
+        for text in ("", ".", "..", "../x", "a/b", "_uploads", "_probe", ".hidden", "a b", "\u00e9", "x" * 129, "a\0b"):
+            self.keep("team/app", content=text)
+            self.fails(self.registry.image_tags.get(Repository("team/app"), LATEST), TagUnknown)
+
+    def test_odd_tags_are_read(self) -> None:
+        self.keep("team/app", "tag_a%2Bb", "tag_ok")
+        tags = self.now(self.registry.image_tags.all(Repository("team/app")))
+        self.assertEqual(tags, {"a+b": ImageId(IMAGE), "ok": ImageId(IMAGE)})
+        self.assertEqual(self.now(self.registry.tags.page(Repository("team/app"), "", 10)), ["ok"])
 
 
 class FilesTests(OldCase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from docker_registry.errors import ImageUnknown
 from docker_registry.names import ImageId
 from docker_registry.registry.images import Image
 from docker_registry.registry.registry import Registry
@@ -28,19 +29,19 @@ class ImageRoutes:
 
     # Reading: what is complete never changes
 
-    async def get_json(self, request: Request, image: ImageId) -> None:
-        found = await self._registry.images.get(image)
+    async def get_json(self, request: Request, image: str) -> None:
+        found = await self._found(image)
         headers = [JSON, (b"X-Docker-Size", b"%d" % found.size), *_checksums(found)]
         self._send(request, headers, found.content)
 
-    async def get_ancestry(self, request: Request, image: ImageId) -> None:
-        await self._registry.images.get(image)
-        ancestry = await self._registry.images.ancestry(image)
+    async def get_ancestry(self, request: Request, image: str) -> None:
+        found = await self._found(image)
+        ancestry = await self._registry.images.ancestry(found.id)
         self._send(request, [JSON], json.dumps([str(each) for each in ancestry]).encode())
 
-    async def get_layer(self, request: Request, image: ImageId) -> None:
+    async def get_layer(self, request: Request, image: str) -> None:
         """The whole layer, or one range of it; docker asks for one byte more than there is."""
-        found = await self._registry.images.get(image)
+        found = await self._found(image)
         headers = [*cached(self._now()), (b"Accept-Ranges", b"bytes")]
         if _is_known(request):
             return request.answer(304, headers)
@@ -58,13 +59,21 @@ class ImageRoutes:
             request, status, headers, reader, length, fd=fd, offset=first, runner=self._runner
         )
 
-    async def get_files(self, request: Request, image: ImageId) -> None:
-        found = await self._registry.images.get(image)
+    async def get_files(self, request: Request, image: str) -> None:
+        found = await self._found(image)
         self._send(request, [JSON], json.dumps(await self._registry.contents.files(found)).encode())
 
-    async def get_diff(self, request: Request, image: ImageId) -> None:
-        found = await self._registry.images.get(image)
+    async def get_diff(self, request: Request, image: str) -> None:
+        found = await self._found(image)
         self._send(request, [JSON], json.dumps(await self._registry.contents.difference(found)).encode())
+
+    async def _found(self, text: str) -> Image:
+        """:raises ImageIdInvalid: no id of today, nor one that an old store has an image of."""
+        try:
+            return await self._registry.images.get(ImageId.parse_old(text))
+        except ImageUnknown:
+            ImageId.parse(text)
+            raise
 
     def _send(self, request: Request, headers: Headers, content: bytes) -> None:
         headers = [*cached(self._now()), *headers]

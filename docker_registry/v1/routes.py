@@ -156,7 +156,7 @@ class V1:
 
     @_app.route("/v1/images/<image>/json", methods=["GET"])
     async def get_image(self, request: Request, image: str) -> None:
-        await self._images.get_json(request, ImageId.parse(image))
+        await self._images.get_json(request, image)
 
     @_app.route("/v1/images/<image>/json", methods=["PUT"])
     async def put_image(self, request: Request, image: str) -> None:
@@ -164,7 +164,7 @@ class V1:
 
     @_app.route("/v1/images/<image>/layer", methods=["GET"])
     async def get_layer(self, request: Request, image: str) -> None:
-        await self._images.get_layer(request, ImageId.parse(image))
+        await self._images.get_layer(request, image)
 
     @_app.route("/v1/images/<image>/layer", methods=["PUT"])
     async def put_layer(self, request: Request, image: str) -> None:
@@ -176,12 +176,12 @@ class V1:
 
     @_app.route("/v1/images/<image>/ancestry", methods=["GET"])
     async def get_ancestry(self, request: Request, image: str) -> None:
-        await self._images.get_ancestry(request, ImageId.parse(image))
+        await self._images.get_ancestry(request, image)
 
     @_app.route("/v1/images/<image>/files", methods=["GET"])
     async def get_files(self, request: Request, image: str) -> None:
-        await self._images.get_files(request, ImageId.parse(image))
+        await self._images.get_files(request, image)
 
     @_app.route("/v1/images/<image>/diff", methods=["GET"])
     async def get_diff(self, request: Request, image: str) -> None:
-        await self._images.get_diff(request, ImageId.parse(image))
+        await self._images.get_diff(request, image)

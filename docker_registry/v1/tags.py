@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from docker_registry.errors import ImageIdInvalid, ImageUnknown, NameInvalid, RepositoryUnknown, TagInvalid, TagUnknown
-from docker_registry.names import ImageId, Tag
+from docker_registry.names import ImageId, Repository, Tag
 from docker_registry.registry.registry import Registry
 from docker_registry.v1.answers import send_json
 from docker_registry.v1.bodies import read_json, repository
@@ -38,10 +38,23 @@ class TagRoutes:
 
     async def get(self, request: Request, name: str, tag: str) -> None:
         try:
-            image = await self._registry.image_tags.get(repository(name), Tag.parse(tag))
-        except (NameInvalid, TagInvalid):
+            image = await self._find(repository(name), tag)
+        except NameInvalid:
             raise TagUnknown(tag) from None
         send_json(request, str(image))
+
+    async def _find(self, name: Repository, tag: str) -> ImageId:
+        """Also of a tag that 0.x took and nobody may set today.
+
+        :raises TagUnknown: no such tag.
+        """
+        try:
+            return await self._registry.image_tags.get(name, Tag.parse(tag))
+        except TagInvalid:
+            odd = await self._registry.image_tags.odd(name)
+        if tag not in odd:
+            raise TagUnknown(tag)
+        return odd[tag]
 
     async def put(self, request: Request, name: str, tag: str) -> None:
         image = await read_json(request, "Invalid data")
@@ -49,7 +62,7 @@ class TagRoutes:
             raise Wrong(400, "Invalid data")
         asked, wanted = repository(name), Tag.parse(tag)
         try:
-            await self._registry.image_tags.set(asked, wanted, ImageId.parse(image))
+            await self._registry.image_tags.set(asked, wanted, ImageId.parse_old(image))
         except ImageIdInvalid:
             raise ImageUnknown(image) from None
         await self._registry.old.put_metadata(asked, wanted, self._metadata(request))

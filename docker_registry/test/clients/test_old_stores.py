@@ -1,0 +1,254 @@
+"""What docker-registry 0.x left, opened where it lies by a daemon: listed, found, pulled and pushed to by both
+protocols."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from docker_registry.registry.documents import DOCKER_MANIFEST
+from docker_registry.test.clients import old_stores
+from docker_registry.test.clients.daemon import Ours
+from docker_registry.test.clients.images import Layout
+from docker_registry.test.clients.tools import need, run
+from docker_registry.test.clients.v1_clients import Docker, Docker07, Docker15
+from docker_registry.test.clients.v1_images import Chain, contents, image, unpacked
+from docker_registry.test.layer_case import member, tar
+
+State = dict[str, tuple[int, int, str]]
+
+
+def state_of(root: Path) -> State:
+    """Mode, time and content of everything that is not ours."""
+    found: State = {}
+    for directory, names, files in os.walk(root):
+        if Path(directory) == root:
+            names[:] = [name for name in names if name != "docker" and not name.startswith(".")]
+            files = [name for name in files if not name.startswith(".")]
+        for name in (*files, *names):
+            path = Path(directory, name)
+            about = path.lstat()
+            is_file = stat.S_ISREG(about.st_mode)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest() if is_file else ""
+            found[str(path.relative_to(root))] = about.st_mode, about.st_mtime_ns if is_file else 0, digest
+    return found
+
+
+def unquoted(path: str) -> str:
+    return unquote(unquote(path))
+
+
+def repository_of(name: str) -> str:
+    return f"repositories/{name if '/' in name else 'library/' + name}"
+
+
+class OldStoreCase(SynchronousTestCase):
+    """:cvar name: of the tree."""
+
+    timeout = 300
+    name = "seed"
+
+    def setUp(self) -> None:
+        self.work = Path(tempfile.mkdtemp(prefix="old-"))
+        self.addCleanup(shutil.rmtree, self.work, ignore_errors=True)
+        self.tree = old_stores.TREES[self.name](self.work / "store")
+        self.before = state_of(self.tree.root)
+        self.registry = Ours(self.tree.root)
+        self.addCleanup(self.registry.stop)
+
+    def get(self, path: str, status: int = 200) -> Any:
+        found, _, body = self.registry.request("GET", path, headers={"Accept": DOCKER_MANIFEST})
+        self.assertEqual(found, status, (path, body))
+        return json.loads(body)
+
+    def served(self) -> Iterator[tuple[str, str, str]]:
+        """Repository, tag and image of all that can be pulled."""
+        for name, tags in self.tree.tags.items():
+            for tag, id in tags.items():
+                yield name, tag, id
+
+    def pulled_by_v1(self, kind: type[Docker], name: str, tag: str) -> Chain:
+        return kind(self.registry.host).pull(name, tag)
+
+    def pulled_by_v2(self, name: str, tag: str) -> list[bytes]:
+        """Its layers without their compression."""
+        target = Path(tempfile.mkdtemp(dir=self.work))
+        source = f"docker://{self.registry.host}/{name}:{tag}"
+        run("skopeo", "copy", "--quiet", "--src-tls-verify=false", source, f"dir:{target}")
+        manifest = json.loads((target / "manifest.json").read_text())
+        return [unpacked((target / each["digest"].partition(":")[2]).read_bytes()) for each in manifest["layers"]]
+
+    def pushed_by_v2(self, name: str, tag: str) -> bytes:
+        """The one layer of an image that is pushed."""
+        archive = tar([member("pushed", name.encode())])
+        layout = Layout(Path(tempfile.mkdtemp(dir=self.work)) / "layout")
+        layout.name(image=layout.add_stack(archive))
+        target = f"docker://{self.registry.host}/{name}:{tag}"
+        run("skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"oci:{layout.root}:image", target)
+        return archive
+
+    def assertUnchanged(self, *but: str) -> None:
+        """Nothing of what was left has changed, and nothing came but what the documentation names.
+
+        :param but: what went since.
+        """
+        after = state_of(self.tree.root)
+        expected = {path: state for path, state in self.before.items() if path not in but}
+        self.assertEqual({path: state for path, state in after.items() if path in self.before}, expected)
+        added = {path.rpartition("/")[2] for path in after.keys() - self.before.keys()}
+        self.assertEqual(added - {"_layer", "_manifest"}, set())
+
+    def tags_of(self, name: str) -> list[str]:
+        tags: list[str] = self.get(f"/v2/{name}/tags/list")["tags"]
+        return tags
+
+
+class OldStoreTests:
+    """What holds for each of the trees."""
+
+    def test_listed(self: Any) -> None:
+        """Page by page, in order; nothing that is no repository, or that v2 could not name."""
+        names = sorted({*self.tree.tags, *self.tree.v1_only, "unfinished"})
+        found, after = [], ""
+        while page := self.get(f"/v2/_catalog?n=3&last={after}")["repositories"]:
+            found += page
+            after = quote(page[-1], safe="")
+        self.assertEqual(found, names)
+        for name in names:
+            tags = {**self.tree.tags.get(name, {}), **self.tree.v1_only.get(name, {})}
+            listed = self.tags_of(name)
+            self.assertEqual(sorted(tags), [tag for tag in listed if tag in tags], name)
+            by_v1 = self.get(f"/v1/repositories/{name}/tags")
+            self.assertEqual({tag: by_v1.get(tag) for tag in tags}, tags)
+            odd = self.tree.odd_tags.get(name, {})
+            self.assertEqual({tag: by_v1.get(tag) for tag in odd}, odd)
+            self.assertEqual(set(listed) & set(odd), set())
+            for tag, id in odd.items():
+                self.assertEqual(self.get(f"/v1/repositories/{name}/tags/{quote(tag)}"), id)
+        self.assertEqual(self.tags_of("broken"), ["cut", "dead", "no-ancestry", "nothing", "path", "torn"])
+        self.get("/v1/repositories/team/empty/tags", 404)
+        self.get("/v2/team/empty/tags/list", 404)
+        self.assertUnchanged()
+
+    def test_found(self: Any) -> None:
+        for term in ("b", "app", "broken"):
+            found = [each["name"] for each in self.get(f"/v1/search?q={term}&n=100")["results"]]
+            names = {*self.tree.tags, *self.tree.v1_only, "unfinished"}
+            self.assertEqual(sorted(found), sorted(name for name in names if term in name))
+        self.assertUnchanged()
+
+    def test_pulled_by_v1(self: Any) -> None:
+        """To the byte; docker 0.7 took ids of any form."""
+        for name, tag, id in self.served():
+            pulled = self.pulled_by_v1(Docker15 if len(id) == 64 else Docker07, name, tag)
+            self.assertEqual([each.id for each in pulled], [each.id for each in self.tree.chain(id)])
+            self.assertEqual([each.json for each in pulled], [each.json for each in self.tree.chain(id)])
+            self.assertEqual(contents([each.archive for each in pulled if each.archive]), self.tree.contents(id))
+        self.get(f"/v1/images/{old_stores.id_of('unfinished')}/json", 400)
+        for gone in ("no-layer", "gone"):
+            self.get(f"/v1/images/{old_stores.id_of(gone)}/json", 404)
+        self.assertUnchanged()
+
+    def test_pulled_by_v2(self: Any) -> None:
+        need(("skopeo", "skopeo"))
+        for name, tag, id in self.served():
+            self.assertEqual(contents(self.pulled_by_v2(name, tag)), self.tree.contents(id), (name, tag))
+        for name, tags in self.tree.v1_only.items():
+            for tag in tags:
+                self.get(f"/v2/{name}/manifests/{tag}", 404)
+        for tag in ("dead", "nothing", "path"):
+            self.get(f"/v2/broken/manifests/{tag}", 404)
+        self.get("/v2/unfinished/manifests/latest", 404)
+        self.assertUnchanged()
+        for name, tag, id in self.served():
+            self.assertEqual(self.get(f"/v1/repositories/{name}/tags/{tag}"), id)
+
+    def test_pushed_to_by_v1(self: Any) -> None:
+        """On top of what is there, over it, and beside it; who pulls by v2 gets it."""
+        for name, tag, id in list(self.served()):
+            if len(id) < 64:
+                continue
+            pushed = (*self.tree.chain(id), image(id))
+            client = Docker15(self.registry.host)
+            client.push(name, tag, pushed)
+            self.assertEqual(len([each for each in client.asked if each[1].endswith("/layer")]), 1)
+            archives = [each.archive for each in pushed if each.archive]
+            self.assertEqual(contents(self.pulled_by_v2(name, tag)), contents(archives))
+            self.assertIn(tag, self.tags_of(name))
+
+    def test_a_push_that_was_cut_then_goes_on_now(self: Any) -> None:
+        for name in ("unfinished", "no-layer"):
+            (base,) = {chain[-2] for chain in map(self.tree.chain, self.tree.tags["broken"].values())}
+            pushed = (*self.tree.chain(base.id), image(base.id, id=old_stores.id_of(name)))
+            client = Docker15(self.registry.host)
+            client.push(name, "latest", pushed)
+            self.assertEqual(contents([each.archive for each in client.pull(name, "latest") if each.archive]),
+                             contents([each.archive for each in pushed if each.archive]))
+
+    def test_pushed_to_by_v2(self: Any) -> None:
+        """What is pushed over an old tag is what it stands for, in both; what is deleted is gone in both."""
+        need(("skopeo", "skopeo"))
+        for name, tag, id in list(self.served()):
+            archive = self.pushed_by_v2(name, tag)
+            self.assertEqual(self.pulled_by_v2(name, tag), [archive])
+            (pulled,) = self.pulled_by_v1(Docker15, name, tag)
+            self.assertEqual(pulled.archive, archive)
+            self.assertNotEqual(pulled.id, id)
+        for name, tag, _ in self.served():
+            self.assertEqual(self.registry.request("DELETE", f"/v2/{name}/manifests/{tag}")[0], 202)
+            self.get(f"/v1/repositories/{name}/tags/{tag}", 404)
+        self.registry.stop()
+        self.registry.start()
+        for name, tag, _ in self.served():
+            self.get(f"/v2/{name}/manifests/{tag}", 404)
+            self.assertNotIn(tag, self.get(f"/v1/repositories/{name}/tags"))
+
+    def test_deleted(self: Any) -> None:
+        """By v2, by v1 or with its repository: gone in both, and nothing else is touched."""
+        gone = set()
+        for number, (name, tag, _) in enumerate(self.served()):
+            if number % 2:
+                self.get(f"/v2/{name}/manifests/{tag}")
+            v1, v2 = f"/v1/repositories/{name}/tags/{tag}", f"/v2/{name}/manifests/{tag}"
+            self.assertIn(self.registry.request("DELETE", v1 if number % 3 else v2)[0], (200, 202))
+            for path in (v1, v2):
+                self.get(path, 404)
+            gone |= {path for path in self.before if path.endswith((f"/tag_{tag}", f"/tag{tag}_json", "/json"))
+                     and path.startswith("repositories/") and unquoted(path).startswith(repository_of(name) + "/")}
+        self.assertUnchanged(*gone)
+
+
+class SeedTests(OldStoreTests, OldStoreCase):
+    name = "seed"
+
+
+class V07Tests(OldStoreTests, OldStoreCase):
+    name = "0.7"
+
+    def test_what_was_said(self) -> None:
+        for path in ("json", "tags/latest/json", "tags/_json/json"):
+            self.assertEqual(self.get(f"/v1/repositories/app/{path}")["docker_version"], "0.7.0")
+        self.assertEqual(self.get("/v1/repositories/team/secret/properties"), {"access": "private"})
+
+
+class V091Tests(OldStoreTests, OldStoreCase):
+    name = "0.9.1"
+
+    def test_both_forms_are_one(self) -> None:
+        """Deleting brings nothing back of what stood in the other directory."""
+        self.assertEqual(self.tags_of("both/b/c"), ["latest", "once", "twice"])
+        self.assertEqual(self.registry.request("DELETE", "/v1/repositories/both/b/c/tags/latest")[0], 200)
+        self.assertEqual(self.tags_of("both/b/c"), ["once", "twice"])
+        self.assertEqual(self.registry.request("DELETE", "/v1/repositories/both/b/c/")[0], 200)
+        self.get("/v2/both/b/c/tags/list", 404)
+        self.assertFalse([path for path in state_of(self.tree.root) if path.startswith("repositories/both/")])
