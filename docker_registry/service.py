@@ -25,6 +25,7 @@ from docker_registry.config.problems import EXIT_STATUS, ConfigError, Problem
 from docker_registry.deferreds import deferred, outcomes
 from docker_registry.errors import StorageError
 from docker_registry.front import Front
+from docker_registry.logs.lines import Lines
 from docker_registry.process import Process
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
@@ -34,9 +35,10 @@ from docker_registry.systemd import Notifier
 from docker_registry.threads import Threads
 from docker_registry.v1.routes import V1
 from docker_registry.v2.routes import V2
+from docker_registry.web.access_log import FORMS, AccessLog
 from docker_registry.web.limits import Limits
 from docker_registry.web.request import Request
-from docker_registry.web.site import Site
+from docker_registry.web.site import Finished, Site
 
 LAST_STEPS = 10.0
 """Seconds for what is left after the grace: connections that are being cut, and writes that must not be torn."""
@@ -50,6 +52,7 @@ class RegistryService(Service):
     :param grace: seconds that requests have when the daemon stops.
     :param place: where images are kept, for the line that says so.
     :param warnings: what an operator should mend, to be logged.
+    :param access: where requests are logged.
     """
 
     log = Logger()
@@ -69,6 +72,7 @@ class RegistryService(Service):
         grace: float,
         place: str,
         warnings: Sequence[str] = (),
+        access: Lines | None = None,
     ) -> None:
         self._reactor = reactor
         self._storage = storage
@@ -81,6 +85,7 @@ class RegistryService(Service):
         self._grace = grace
         self._place = place
         self._warnings = warnings
+        self._access = access
         self._ports: list[IListeningPort] = []
         self._started: Deferred[None] | None = None
         self._drained: Deferred[None] | None = None
@@ -170,6 +175,8 @@ class RegistryService(Service):
         if self._pings.running:
             self._pings.stop()
         await self._storage.close()
+        if self._access is not None:
+            await self._in_time(Deferred.fromCoroutine(self._access.close()), LAST_STEPS)
         self._pool.stop()
 
     async def _in_time(self, waiting: Deferred[None], seconds: float) -> bool:
@@ -237,12 +244,13 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
     pool, runner, storage, registry = core(reactor, config)
     v1 = V1(registry, runner, time.time, config.registry_endpoints, config.v1)
     front = Front(v1, V2(registry, runner))
+    access = Lines("the access log", config.access_log_file, runner, reactor) if config.access_log != "off" else None
     site = Site(
         reactor,
         front.handle,
         refusal=front.refusal,
         limits=web_limits(config),
-        finished=_log_request if config.loglevel == "debug" else None,
+        finished=_finished(config, access),
     )
     return RegistryService(
         reactor,
@@ -256,6 +264,7 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
         grace=config.shutdown_grace,
         place=f"below {config.storage_path}" if config.storage == "local" else "in memory",
         warnings=loaded.warnings,
+        access=access,
     )
 
 
@@ -292,6 +301,16 @@ def _endpoint(reactor: Any, text: str, loaded: Loaded) -> IStreamServerEndpoint:
         reason = "systemd has not handed over such a socket"
         raise ConfigError([Problem(loaded.file, None, f"{loaded.flavor}.listen", f"{text}: {reason}")]) from None
     return endpoint
+
+
+def _finished(config: Config, access: Lines | None) -> list[Finished]:
+    """Who is told of each request that has come to its end."""
+    told: list[Finished] = []
+    if access is not None:
+        told.append(AccessLog(FORMS[config.access_log], access.write).finished)
+    if config.loglevel == "debug":
+        told.append(_log_request)
+    return told
 
 
 def _log_request(request: Request, seconds: float) -> None:

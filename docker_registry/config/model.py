@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from docker_registry.config.limits import Limits
-from docker_registry.config.section import Section
+from docker_registry.config.reporting import Reporting
 from docker_registry.config.values import (
     Allowed,
     Bytes,
@@ -25,20 +25,13 @@ SAMPLE_SECRET = "REPLACEME"
 """What config_sample.yml has for ``secret_key``: known to everybody, and so good for nothing but trying out."""
 
 
-class Config(Section):
+class Config(Reporting):
     """What one flavor comes to."""
 
     standalone: Annotated[bool, Allowed("true")] = Field(
         default=True,
         description="Whether the registry stands alone. `false` made docker-registry 0.x ask an index for the rights "
         "of a client; no such index is supported, so only `true` is accepted.",
-    )
-    loglevel: Literal["debug", "info", "warn", "error", "critical"] = Field(
-        default="info", description="What is less important than this is not logged."
-    )
-    log_format: Literal["text", "json"] = Field(
-        default="text",
-        description="Of the daemon's log. `json` is one object in a line, also for a traceback.",
     )
     storage: Literal["local", "memory"] = Field(
         default="local",

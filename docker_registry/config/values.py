@@ -164,6 +164,17 @@ def why_not_usable(path: Path) -> str | None:
     return None
 
 
+def why_not_writable(path: Path) -> str | None:
+    """What keeps this process from writing to a file of that name; ``None`` when nothing does."""
+    if os.path.isdir(path):
+        return "a directory"
+    if os.path.exists(path):
+        return None if os.access(path, os.W_OK, effective_ids=True) else f"not writable for {_user()}"
+    if not os.path.isdir(path.parent):
+        return f"{path.parent} is no directory"
+    return why_not_usable(path.parent)
+
+
 def _user() -> str:
     try:
         return pwd.getpwuid(os.geteuid()).pw_name

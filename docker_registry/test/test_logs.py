@@ -160,7 +160,7 @@ class DaemonTests(ProcessCase):
 
     async def lines(self, form: str) -> list[str]:
         listen = "listen: ['tcp:0:interface=127.0.0.1']"
-        self.write(f"x: {{storage: memory, log_format: {form}, loglevel: debug, {listen}}}")
+        self.write(f"x: {{storage: memory, log_format: {form}, loglevel: debug, access_log: off, {listen}}}")
         daemon, port = await self.started()
         await self.ask(port, "PUT /v1/images/%s/json" % ("a" * 64), "User-Agent: \x1b[2J", body=b"{")
         for user_agent in BAD[1:]:

@@ -95,7 +95,7 @@ class ProtocolTests(SiteCase):
         super().setUp()
         registry = Registry(MemoryStorage(self.clock), Direct(), self.clock, Settings(), self.clock.seconds)
         front = Front(V1(registry, Direct(), self.clock.seconds), V2(registry, Direct()))
-        site = Site(self.clock, front.handle, refusal=front.refusal, limits=self.limits, finished=self.note)
+        site = Site(self.clock, front.handle, refusal=front.refusal, limits=self.limits, finished=[self.note])
         self.channel, self.wire = self.connect_to(site)
         self.noted: list[Request] = []
 

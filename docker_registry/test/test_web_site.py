@@ -80,7 +80,7 @@ class SiteTests(SiteCase):
         def broken(request: Request, seconds: float) -> None:
             raise ZeroDivisionError()
 
-        site = Site(self.clock, self.handle, refusal=refusal, limits=Limits(), finished=broken)
+        site = Site(self.clock, self.handle, refusal=refusal, limits=Limits(), finished=[broken])
         self.channel, self.wire = self.connect_to(site)
         self.send(get("/a") + get("/b"))
         self.assertEqual(self.statuses(self.sent()), [204, 204])

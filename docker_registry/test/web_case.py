@@ -59,7 +59,7 @@ class SiteCase(SynchronousTestCase):
             self.handle,
             refusal=refusal,
             limits=self.limits,
-            finished=lambda request, seconds: self.finished.append((request.path, request.status)),
+            finished=[lambda request, seconds: self.finished.append((request.path, request.status))],
         )
         self.channel, self.wire = self.connect()
 

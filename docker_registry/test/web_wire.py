@@ -101,7 +101,7 @@ class WireCase(TestCase):
         self.clock.advance(1_800_000_000)
         self.requests: list[Request] = []
         self.ended: Deferred[Request] = Deferred()
-        self.site = Site(self.clock, self.handle, refusal=refusal, limits=self.limits, finished=self.finished)
+        self.site = Site(self.clock, self.handle, refusal=refusal, limits=self.limits, finished=[self.finished])
         self.addCleanup(self.until, lambda: not self.site.connections)
         return Deferred.fromCoroutine(self.begin())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -20,6 +20,7 @@ from docker_registry.web.limits import Limits
 from docker_registry.web.request import Headers, Request
 
 Handler = Callable[[Request], Deferred[Any] | Coroutine[Deferred[Any], Any, Any] | None]
+Finished = Callable[[Request, float], None]
 Refused = Callable[[int, str, bytes], tuple[Headers, bytes]]
 
 SWEEP = 1.0
@@ -33,7 +34,7 @@ class Site(Factory):
         or ``None`` if it is.
     :param refusal: headers and body of an answer that is given without the handler, from status, reason and target;
         the target is empty if it was never seen.
-    :param finished: told of each request that was answered or cut, and the seconds that took.
+    :param finished: each is told of each request that was answered or cut, and the seconds that took.
     :param common_headers: stand on every answer.
     :ivar draining: whether no new request is taken.
     :ivar in_flight: requests that are read or answered.
@@ -50,7 +51,7 @@ class Site(Factory):
         *,
         refusal: Refused,
         limits: Limits,
-        finished: Callable[[Request, float], None] | None = None,
+        finished: Sequence[Finished] = (),
         common_headers: Headers = (),
     ) -> None:
         self.now: Callable[[], float] = reactor.seconds
@@ -161,9 +162,10 @@ class Site(Factory):
 
     def ended(self, request: Request) -> None:
         self.in_flight -= 1
-        if self._finished is not None:
+        seconds = self.now() - request.started
+        for told in self._finished:
             try:
-                self._finished(request, self.now() - request.started)
+                told(request, seconds)
             except Exception:
                 self.log.failure("request {request.id} could not be recorded", request=request)
 
