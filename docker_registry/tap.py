@@ -15,7 +15,9 @@ from twisted.scripts._twistd_unix import UnixAppLogger
 
 from docker_registry.config.load import Loaded, load
 from docker_registry.config.problems import EXIT_STATUS, ConfigError
+from docker_registry.config.secrets import secrets
 from docker_registry.logs import events
+from docker_registry.logs.redaction import Redactor
 
 
 class Options(usage.Options):
@@ -59,7 +61,8 @@ def makeService(options: Options) -> IService:
     except ConfigError as error:
         _leave(error)
     config = options.loaded.config
-    service = _Logged(options.parent or {}, LogLevel.levelWithName(config.loglevel), config.log_format)
+    level, redact = LogLevel.levelWithName(config.loglevel), Redactor(secrets(config))
+    service = _Logged(options.parent or {}, level, config.log_format, redact)
     registry.setServiceParent(service)
     return service
 
@@ -78,13 +81,15 @@ class _Logged(MultiService):
 
     :param twistd: its options.
     :param form: of the events, ``text`` or ``json``.
+    :param redact: takes the secrets of the configuration out of what goes wrong.
     """
 
-    def __init__(self, twistd: Mapping[str, Any], level: Any, form: str) -> None:
+    def __init__(self, twistd: Mapping[str, Any], level: Any, form: str, redact: Redactor) -> None:
         super().__init__()
         self._twistd = twistd
         self._level = level
         self._form = form
+        self._redact = redact
 
     def setServiceParent(self, parent: Any) -> None:
         if isinstance(parent, Componentized):
@@ -93,4 +98,5 @@ class _Logged(MultiService):
 
     def _observer(self) -> ILogObserver:
         chosen = UnixAppLogger(self._twistd)._getLogObserver()     # there is no public way to ask for it
-        return FilteringLogObserver(events.safe(chosen, self._form), [LogLevelFilterPredicate(self._level)])
+        observer = events.safe(chosen, self._form, self._redact)
+        return FilteringLogObserver(observer, [LogLevelFilterPredicate(self._level)])

@@ -65,15 +65,26 @@ def as_json(event: LogEvent) -> str | None:
     return f"{json.dumps(fields)}\n"
 
 
-def safe(observer: Any, form: str) -> ILogObserver:
+def safe(observer: Any, form: str, redact: Callable[[str], str] = str) -> ILogObserver:
     """``observer`` with events in ``form``, ``text`` or ``json``.
 
     :param observer: of twistd's own making: to a file, or one of the old kind, to syslog.
+    :param redact: takes secrets out of what tells of something wrong. What tells of the usual is made of fields that
+        hold none.
     """
     if isinstance(observer, FileLogObserver):
-        observer.formatEvent = as_json if form == "json" else as_text
+        observer.formatEvent = _redacted(as_json if form == "json" else as_text, redact)
         return observer
-    return _Formatted(LegacyLogObserverWrapper(observer), as_json if form == "json" else as_text_without_head)
+    written = _redacted(as_json if form == "json" else as_text_without_head, redact)
+    return _Formatted(LegacyLogObserverWrapper(observer), written)
+
+
+def _redacted(form: Format, redact: Callable[[str], str]) -> Format:
+    def written(event: LogEvent) -> str | None:
+        text = form(event)
+        return text if text is None or _level(event) in _USUAL else redact(text)
+
+    return written
 
 
 @implementer(ILogObserver)
@@ -90,6 +101,8 @@ class _Formatted:
             kept = {name: event[name] for name in _KEPT if name in event}
             self._observer({**kept, "log_format": "{text}", "text": text.rstrip("\n")})
 
+
+_USUAL = frozenset({"debug", "info"})
 
 _KEPT: tuple[str, ...] = ("log_level", "log_namespace", "log_system", "log_time")
 

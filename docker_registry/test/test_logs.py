@@ -15,6 +15,7 @@ from docker_registry import current
 from docker_registry.deferreds import deferred
 from docker_registry.logs.escaping import one_line
 from docker_registry.logs.events import safe
+from docker_registry.logs.redaction import Redactor
 from docker_registry.test.process_case import ProcessCase
 
 BAD = [
@@ -53,7 +54,8 @@ class Case(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.out = io.StringIO()
-        self.log = Logger("ns", observer=safe(textFileLogObserver(self.out), self.form))
+        redact = Redactor(["hunter2"])
+        self.log = Logger("ns", observer=safe(textFileLogObserver(self.out), self.form, redact))
 
     def said(self) -> str:
         text = self.out.getvalue()
@@ -63,6 +65,16 @@ class Case(SynchronousTestCase):
 
 
 class TextTests(Case):
+    def test_secrets(self) -> None:
+        """Of what went wrong: the usual has fields that hold none, and is not searched."""
+        try:
+            raise KeyError("hunter2")
+        except KeyError:
+            self.log.failure("{x} failed", x="hunter2")
+        self.log.warn("{x}", x="hunter2")
+        self.assertNotIn("hunter2", said := self.said())
+        self.assertGreaterEqual(said.count("[redacted]"), 3)
+
     def test_one_line(self) -> None:
         for text in BAD:
             self.log.info("pushed {name}", name=text)
