@@ -11,6 +11,8 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.scripts import twistd
 
+from docker_registry import mail
+from docker_registry.alerts.smtp import NotSent
 from docker_registry.config.load import Loaded, load
 from docker_registry.config.problems import EXIT_STATUS, ConfigError
 from docker_registry.errors import StorageError
@@ -88,6 +90,34 @@ async def _warm(reactor: Any, loaded: Loaded) -> None:
     left = await warming.set_tags(work)
     await storage.close()
     click.echo(f"{len(work.tags) - left} tags are ready" + (f", {left} cannot be served by v2" if left else ""))
+
+
+@main.command()
+@_CONFIG
+@_FLAVOR
+def mail_test(config: str | None, flavor: str | None) -> None:
+    """Send one mail, as an exception would, and say step by step how it went.
+
+    Status 0: the mail server took it. 1: it did not. 78: no mail is configured.
+
+    Example: docker-registry mail-test --config config.yml --flavor prod
+    """
+    loaded = _loaded(config, flavor)
+    options = loaded.config.email_exceptions
+    if not options.smtp_host:
+        click.echo(f"{loaded.file}: flavor {loaded.flavor} has no smtp_host: there is no mail", err=True)
+        raise SystemExit(EXIT_STATUS)
+    click.echo(f"mail server {options.smtp_host}, port {options.smtp_port}, smtp_secure {options.smtp_secure}")
+    task.react(lambda reactor: Deferred.fromCoroutine(_mail_test(reactor, loaded)))
+
+
+async def _mail_test(reactor: Any, loaded: Loaded) -> None:
+    try:
+        await mail.test(reactor, loaded, click.echo)
+    except NotSent as error:
+        click.echo(f"not sent: {error}", err=True)
+        raise SystemExit(1) from None
+    click.echo("sent")
 
 
 @main.command()

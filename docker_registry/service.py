@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -19,6 +19,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from docker_registry import mail
 from docker_registry.config.load import Loaded
 from docker_registry.config.model import Config
 from docker_registry.config.problems import EXIT_STATUS, ConfigError, Problem
@@ -44,6 +45,15 @@ LAST_STEPS = 10.0
 """Seconds for what is left after the grace: connections that are being cut, and writes that must not be torn."""
 
 
+class Companion(Protocol):
+    """What runs beside the registry, and fails without it."""
+
+    def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        """Bounded in time."""
+
+
 class RegistryService(Service):
     """The daemon: first the store, then the ports, then "ready"; and back in the other direction.
 
@@ -53,6 +63,7 @@ class RegistryService(Service):
     :param place: where images are kept, for the line that says so.
     :param warnings: what an operator should mend, to be logged.
     :param access: where requests are logged.
+    :param companions: started before everything else, and stopped after it, the last first.
     """
 
     log = Logger()
@@ -73,6 +84,7 @@ class RegistryService(Service):
         place: str,
         warnings: Sequence[str] = (),
         access: Lines | None = None,
+        companions: Sequence[Companion] = (),
     ) -> None:
         self._reactor = reactor
         self._storage = storage
@@ -86,6 +98,7 @@ class RegistryService(Service):
         self._place = place
         self._warnings = warnings
         self._access = access
+        self._companions = companions
         self._ports: list[IListeningPort] = []
         self._started: Deferred[None] | None = None
         self._drained: Deferred[None] | None = None
@@ -102,6 +115,8 @@ class RegistryService(Service):
 
     def _begin(self) -> None:
         self._process.on_stop_signal(self._asked_to_stop)
+        for companion in self._companions:
+            companion.start()
         for warning in self._warnings:
             self.log.warn("{doubt}", doubt=warning)
         self._pool.start()
@@ -177,6 +192,9 @@ class RegistryService(Service):
         await self._storage.close()
         if self._access is not None:
             await self._in_time(Deferred.fromCoroutine(self._access.close()), LAST_STEPS)
+        for companion in reversed(self._companions):
+            with self.log.failuresHandled("stopping"):
+                await companion.stop()
         self._pool.stop()
 
     async def _in_time(self, waiting: Deferred[None], seconds: float) -> bool:
@@ -265,6 +283,7 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
         place=f"below {config.storage_path}" if config.storage == "local" else "in memory",
         warnings=loaded.warnings,
         access=access,
+        companions=[companion for companion in (mail.alerts(reactor, loaded),) if companion is not None],
     )
 
 

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 import docker_registry
 from docker_registry.config import document
 from docker_registry.config.document import Value, shown
-from docker_registry.config.model import Config
+from docker_registry.config.model import FLAT, Config
 from docker_registry.config.problems import ConfigError, Place, Problem
 from docker_registry.config.section import Section, allowed, group
 from docker_registry.config.values import UNSUITABLE, FromEnvironment, endpoint, tls_key
@@ -84,6 +84,7 @@ class _Checker:
         self._problems: list[Problem] = []
         self._unset: set[str] = set()
         self._variables: dict[Place, str] = {}
+        self._flat: dict[Place, str] = {}
 
     def check(self, flavors: Mapping[str, Value], listen: Sequence[str]) -> Config:
         own = flavors.get(self._flavor)
@@ -101,11 +102,28 @@ class _Checker:
         if value is None or value.content is None:
             return {}
         if isinstance(value.content, dict):
-            return value.content
+            return self._gathered(name, value.content)
         self._complain(value.place, name, "not a mapping", "options, one in a line, indented below the flavor")
         return {}
 
+    def _gathered(self, flavor: str, written: Mapping[str, Value]) -> dict[str, Value]:
+        """What is ``written``, with the options that stand by themselves in the groups that they belong to."""
+        result = {name: value for name, value in written.items() if name not in FLAT}
+        for name, value in written.items():
+            if name not in FLAT:
+                continue
+            around = result.get(FLAT[name])
+            inner = around.content if around else None
+            if isinstance(inner, dict) and name in inner:
+                self._complain(value.key, f"{flavor}.{name}", f"stands below {FLAT[name]} as well")
+            elif inner is None or isinstance(inner, dict):
+                self._flat[value.place] = FLAT[name]
+                result[FLAT[name]] = Value({**(inner or {}), name: value}, value.place, value.key)
+        return result
+
     def _complain(self, place: Place, option: str, text: str, allowed: str = "") -> None:
+        if place in self._flat:
+            option = option.replace(f".{self._flat[place]}.", ".")
         self._problems.append(Problem(self._file, place, option, text, allowed))
 
     # the environment
@@ -155,7 +173,7 @@ class _Checker:
         if option in self._unset:
             return
         if kind == "extra_forbidden":
-            known = _section_at(names[:-1]).model_fields
+            known = [*_section_at(names[:-1]).model_fields, *(FLAT if len(names) == 1 else ())]
             near = difflib.get_close_matches(names[-1], known, 1, 0.5)
             visible = option if shown(names[-1]) else option.removesuffix(f".{names[-1]}")
             text = f"unknown option; the nearest is {near[0]}" if near else "unknown option"

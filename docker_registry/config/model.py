@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from docker_registry.config.limits import Limits
+from docker_registry.config.mail import Mail
 from docker_registry.config.reporting import Reporting
 from docker_registry.config.values import (
     Allowed,
@@ -91,6 +92,11 @@ class Config(Reporting):
     )
     max_page: int = Field(default=1000, ge=1, le=10_000, description="Entries of one page of a listing.")
     limits: Limits = Field(default=Limits(), description="Limits of HTTP connections and requests.")
+    email_exceptions: Mail = Field(
+        default=Mail(),
+        description="A mail for each kind of exception. As in docker-registry 0.x, these options may also stand by "
+        "themselves.",
+    )
 
     @field_validator("standalone")
     @classmethod
@@ -129,3 +135,7 @@ class Config(Reporting):
             raise unsuitable("still the sample's, which everybody knows; set one of your own, such as "
                              "`openssl rand -hex 32` prints, or remove the line")
         return value
+
+
+FLAT = dict.fromkeys(Mail.model_fields, "email_exceptions")
+"""Options of a group that may also stand by themselves, each with its group."""

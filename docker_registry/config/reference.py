@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from docker_registry.config.model import Config
@@ -39,6 +40,8 @@ def _default(field: FieldInfo) -> str:
     value: Any = field.default
     if value is None:
         return "none"
+    if not value and isinstance(value, str | tuple | SecretStr):
+        return "empty"
     if isinstance(value, bool | str):
         return f"`{json.dumps(value) if isinstance(value, bool) else value}`"
     if isinstance(value, tuple):

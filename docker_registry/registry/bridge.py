@@ -18,7 +18,7 @@ from docker_registry.digest import Digest
 from docker_registry.errors import DigestInvalid, LayerInvalid
 from docker_registry.names import ImageId
 from docker_registry.registry.documents import DOCKER_MANIFEST, Document
-from docker_registry.registry.layers import MAX_CHAIN, Layer
+from docker_registry.registry.layers import Layer
 
 CONFIG = "application/vnd.docker.container.image.v1+json"
 GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
@@ -53,10 +53,6 @@ class Made:
     @property
     def digest(self) -> Digest:
         return Digest.of(self.manifest)
-
-    @property
-    def config_digest(self) -> Digest:
-        return Digest.of(self.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +101,9 @@ def claimed(config: dict[str, Any]) -> str:
 
 
 def is_expressible(document: Document) -> bool:
-    """Whether clients of v1 could use it: an image with layers that they can unpack, and not too many."""
+    """Whether clients of v1 could use it: an image with layers that they can unpack."""
     return (
-        0 < len(document.layers) <= MAX_CHAIN
+        bool(document.layers)
         and document.blobs[0].media_type in _CONFIGS
         and all(each.media_type in _LAYERS for each in document.layers)
     )

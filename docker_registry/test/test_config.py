@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 import docker_registry
 from docker_registry.config.load import SAMPLE, load
-from docker_registry.config.model import SAMPLE_SECRET, Config
+from docker_registry.config.model import FLAT, SAMPLE_SECRET, Config
 from docker_registry.config.problems import ConfigError
 from docker_registry.test.config_case import MARKER, ConfigCase
 
@@ -31,11 +31,12 @@ STILL_THE_SAMPLES = (
     "the line"
 )
 
+KNOWN = ", ".join([*Config.model_fields, *FLAT])
 ONE_LINE = [
     # an option of a flavor that is otherwise in order, and what is said about it after "c.yml:2:"
     ("storge: local", "3: x.storge: unknown option; the nearest is storage"),
-    ("smtp_host: mail", f"3: x.smtp_host: unknown option (allowed: {', '.join(Config.model_fields)})"),
-    (f"'::{MARKER}': 1", f"3: x: unknown option (allowed: {', '.join(Config.model_fields)})"),
+    ("mirroring: x", f"3: x.mirroring: unknown option (allowed: {KNOWN})"),
+    (f"'::{MARKER}': 1", f"3: x: unknown option (allowed: {KNOWN})"),
     ("limits: {conections: 5}", "12: x.limits.conections: unknown option; the nearest is connections"),
     ('standalone: "yes"', '15: x.standalone: wrong value "yes" (allowed: true)'),
     ("standalone: 1", "15: x.standalone: wrong value 1 (allowed: true)"),

@@ -18,6 +18,10 @@ from docker_registry.config.section import group
 CHECKOUT = Path(docker_registry.__file__).parent.parent
 
 GROUPS = {name: inner for name, field in Config.model_fields.items() if (inner := group(field))}
+SMTP = {
+    "SMTP_HOST": "mail.example.com", "SMTP_PORT": "587", "SMTP_LOGIN": "us", "SMTP_PASSWORD": "secret",
+    "SMTP_SECURE": "true", "SMTP_FROM_ADDR": "us@example.com", "SMTP_TO_ADDR": "a@example.com, b@example.com",
+}
 FLAVORS = ["dev", "openstack", "prod", "test"]
 
 
@@ -46,9 +50,13 @@ class SampleTests(SynchronousTestCase):
                 self.assertEqual((loaded.flavor, loaded.file), (flavor, SAMPLE))
 
     def test_loads_with_everything_set(self) -> None:
-        variables = {name: f"/{name}" for name in re.findall(r"_env:([A-Z_]+)", self.text.split("\ncommon:")[1])}
-        self.assertEqual(sorted(variables), ["SECRET_KEY", "STORAGE_PATH"])
-        variables["STORAGE_PATH"] = os.path.abspath("images")
+        names = set(re.findall(r"_env:([A-Z_]+)", self.text.split("\ncommon:")[1]))
+        self.assertEqual({name for name in names if not name.startswith("SMTP_")}, {"SECRET_KEY", "STORAGE_PATH"})
+        variables = {name: f"/{name}" for name in names} | {"STORAGE_PATH": os.path.abspath("images")} | SMTP
+        self.assertEqual(SMTP.keys() - names, set())
+        mail = load(None, "prod", variables).config.email_exceptions
+        self.assertEqual((mail.smtp_port, mail.smtp_secure), (587, "starttls"))
+        self.assertEqual(mail.to_addr, ("a@example.com", "b@example.com"))
         for flavor in ("prod", "openstack"):
             config = load(None, flavor, variables).config
             assert config.secret_key is not None

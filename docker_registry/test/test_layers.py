@@ -13,7 +13,7 @@ import docker_registry
 LAYERS = [
     ["tap", "cli"],
     ["service"],
-    ["front"],
+    ["front", "mail"],
     ["v1", "v2"],
     ["auth"],
     ["registry"],

@@ -25,7 +25,7 @@ from docker_registry.errors import StorageFailed
 from docker_registry.process import Process
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
-from docker_registry.service import RegistryService
+from docker_registry.service import Companion, RegistryService
 from docker_registry.storage.memory import MemoryStorage
 from docker_registry.systemd import Notifier
 from docker_registry.test.registry_case import Direct
@@ -148,7 +148,7 @@ class Case(SynchronousTestCase):
         await self.answer
         request.answer(200, [], b"done")
 
-    def service(self, **environ: str) -> RegistryService:
+    def service(self, *companions: Companion, **environ: str) -> RegistryService:
         return RegistryService(
             self.reactor,
             storage=self.storage,
@@ -161,6 +161,7 @@ class Case(SynchronousTestCase):
             grace=30.0,
             place="below /images",
             warnings=["mend this"],
+            companions=companions,
         )
 
     def started(self, **environ: str) -> RegistryService:
@@ -269,7 +270,34 @@ class StartTests(Case):
         self.assert_gave_up(78, "cannot start: cannot listen on tcp:5000: Bad file descriptor")
 
 
+class Recorded:
+    """A companion."""
+
+    def __init__(self, name: str, events: list[str], error: Exception | None = None) -> None:
+        self._name = name
+        self._events = events
+        self._error = error
+
+    def start(self) -> None:
+        self._events.append(f"{self._name} starts")
+
+    async def stop(self) -> None:
+        self._events.append(f"{self._name} stops")
+        if self._error is not None:
+            raise self._error
+
+
 class StopTests(Case):
+    def test_companions(self) -> None:
+        """There before anything can fail, and until nothing can; one that fails does not hold up the others."""
+        service = self.service(Recorded("a", self.events), Recorded("b", self.events, ZeroDivisionError()))
+        service.startService()
+        self.finish(service)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.events, [
+            "a starts", "b starts", "store starts", "port open", "port closed", "store closed", "b stops", "a stops",
+        ])
+
     def test_idle(self) -> None:
         service = self.started()
         idle = self.connect()

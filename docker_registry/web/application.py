@@ -68,6 +68,11 @@ class Application:
             return
         if phrased.status == 500:
             self.log.failure("{request.method} {request.path} failed", failure, request=request)
-        elif phrased.status in (503, 507):
-            self.log.warn("{request.method} {request.path}: {error}", request=request, error=error)
+        elif phrased.status in _ALERTS:
+            alert = _ALERTS[phrased.status]
+            self.log.warn("{request.method} {request.path}: {error}", request=request, error=error, alert=alert)
         request.answer(phrased.status, phrased.headers, phrased.content)
+
+
+_ALERTS = {503: "store unavailable", 507: "storage full"}
+"""What the store cannot do at the moment: an operator's business, and no exception."""

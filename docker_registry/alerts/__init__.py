@@ -1,0 +1,7 @@
+"""From log events to mail. Nothing else knows that mail exists.
+
+- An exception becomes mail by being logged: ``log.failure(...)``.
+- What is no exception, and nevertheless an operator's business, becomes mail by a field of the event that says so:
+  ``log.warn("{key}: no space left", key=key, alert="storage full")``. The value is the same for all events of the kind,
+  and there is one mail for all of them.
+"""
