@@ -18,7 +18,7 @@ LAYERS = [
     ["auth"],
     ["registry"],
     ["storage"],
-    ["web", "config", "alerts", "process", "systemd"],
+    ["web", "config", "alerts", "process", "systemd", "workers"],
     ["logs"],
     ["digest", "names", "errors", "deferreds", "threads", "strictjson", "current"],
 ]
