@@ -27,7 +27,7 @@ from docker_registry.deferreds import deferred, outcomes
 from docker_registry.errors import StorageError
 from docker_registry.front import Front
 from docker_registry.logs.lines import Lines
-from docker_registry.process import Process
+from docker_registry.process import Process, open_files
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
 from docker_registry.storage.choose import choose
@@ -258,6 +258,7 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
     :raises ConfigError: systemd has not handed over the socket that ``listen`` names.
     """
     config = loaded.config
+    limits, doubts = _room(web_limits(config), open_files())
     endpoints = [(text, _endpoint(reactor, text, loaded)) for text in config.listen]
     pool, runner, storage, registry = core(reactor, config)
     v1 = V1(registry, runner, time.time, config.registry_endpoints, config.v1)
@@ -267,7 +268,7 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
         reactor,
         front.handle,
         refusal=front.refusal,
-        limits=web_limits(config),
+        limits=limits,
         finished=_finished(config, access),
     )
     return RegistryService(
@@ -281,7 +282,7 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
         notifier=Notifier(environ),
         grace=config.shutdown_grace,
         place=f"below {config.storage_path}" if config.storage == "local" else "in memory",
-        warnings=loaded.warnings,
+        warnings=[*loaded.warnings, *doubts],
         access=access,
         companions=[companion for companion in (mail.alerts(reactor, loaded),) if companion is not None],
     )
@@ -311,6 +312,17 @@ def registry_settings(config: Config) -> Settings:
 def web_limits(config: Config) -> Limits:
     """What HTTP has to know of the configuration; there the options have the same names."""
     return Limits(**config.limits.model_dump())
+
+
+def _room(limits: Limits, files: int) -> tuple[Limits, list[str]]:
+    """What there are files for, and what an operator should know of it."""
+    possible = limits.within(files)
+    if possible == limits:
+        return limits, []
+    return possible, [
+        f"limits.connections is {limits.connections}, and {files} open files are enough for {possible.connections}: "
+        "raise LimitNOFILE of the unit, or ulimit -n"
+    ]
 
 
 def _endpoint(reactor: Any, text: str, loaded: Loaded) -> IStreamServerEndpoint:

@@ -41,7 +41,9 @@ class Limits(Section):
         default=48 << 20, ge=4 << 20,
         description="Bodies held in memory, all requests together; beyond it clients wait.",
     )
-    connections: int = Field(default=1000, ge=1, description="Open connections.")
+    connections: int = Field(
+        default=1000, ge=1, description="Open connections; fewer where the limit of open files is below three for each."
+    )
     per_address: int = Field(
         default=100, ge=0,
         description="Open connections from one address. 0 is no limit of its own: right behind a proxy.",

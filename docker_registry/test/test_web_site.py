@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
@@ -50,6 +53,12 @@ class SiteTests(SiteCase):
         _, wire = self.connect()
         self.assertTrue(wire.aborted)
         self.assertEqual(wire.value(), b"")
+
+    def test_no_more_connections_than_files(self) -> None:
+        """E7."""
+        for files, connections in ((sys.maxsize, 1000), (4096, 1000), (1024, 320), (128, 21), (64, 1), (0, 1)):
+            limits = Limits().within(files)
+            self.assertEqual(limits, replace(Limits(), connections=connections), files)
 
     def test_room_again(self) -> None:
         others = [self.connect() for _ in range(2)]

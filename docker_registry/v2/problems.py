@@ -60,6 +60,8 @@ PROBLEMS: dict[type[BaseException], Problem] = {
 
 NO_STORE = (b"Cache-Control", b"no-store")
 
+_COME_LATER = (429, 503)
+
 _REFUSALS = {413: "SIZE_INVALID", 416: "RANGE_INVALID", 429: "TOOMANYREQUESTS", 503: "UNAVAILABLE", 507: "UNAVAILABLE"}
 
 
@@ -87,7 +89,7 @@ def extra_headers(problem: Problem, error: BaseException) -> Headers:
         headers.append((b"Allow", ", ".join(error.allowed).encode("ascii")))
     if isinstance(error, RangeNotSatisfiable):
         headers.append((b"Content-Range", b"bytes */%d" % error.size))
-    if problem.status in (429, 503):
+    if problem.status in _COME_LATER:
         headers.append(RETRY_AFTER)
     return headers
 
@@ -104,7 +106,8 @@ def phrase(error: BaseException) -> Phrased | None:
 def refusal(status: int, reason: str) -> Phrased:
     """The answer to what was refused before there was a request to route."""
     code = _REFUSALS.get(status, "UNKNOWN" if status >= 500 else "UNSUPPORTED")
-    return Phrased(status, [VERSION, NOSNIFF, JSON, NO_STORE], body([{"code": code, "message": reason}]))
+    later = [RETRY_AFTER] if status in _COME_LATER else []
+    return Phrased(status, [VERSION, NOSNIFF, JSON, NO_STORE, *later], body([{"code": code, "message": reason}]))
 
 
 def body(listed: Sequence[dict[str, object]]) -> bytes:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+FILES_ASIDE = 64
+"""Files that are open whoever is connected, generously: the store's, the log, the reactor's."""
+
+FILES_EACH = 3
+"""Files for a connection: its socket, what it reads or writes, and the socket of somebody who is told to come later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +47,7 @@ class Limits:
     body_memory: int = 48 << 20
     connections: int = 1000
     per_address: int = 100
+
+    def within(self, files: int) -> Limits:
+        """These limits, with no more connections than so many open files are enough for."""
+        return replace(self, connections=max(1, min(self.connections, (files - FILES_ASIDE) // FILES_EACH)))

@@ -109,10 +109,14 @@ class Registry:
 
 
 class Ours(Registry):
-    """This registry, over ``root``, logging each request."""
+    """This registry, over ``root``, logging each request.
 
-    def __init__(self, root: Path, **options: Any) -> None:
+    :param under: a command that runs it, such as prlimit with its options.
+    """
+
+    def __init__(self, root: Path, *, under: Sequence[str] = (), **options: Any) -> None:
         self.root = root
+        self._under = under
         self.port = free_port()
         self._options = {
             "storage": "local", "storage_path": str(root), "loglevel": "debug", "shutdown_grace": 5, **options,
@@ -124,7 +128,7 @@ class Ours(Registry):
         config.write_text(json.dumps({"dev": self._options}))
         listen = f"tcp:{self.port}:interface=127.0.0.1"
         self.daemon = Process([
-            sys.executable, "-m", "docker_registry.test.clients.twistd",
+            *self._under, sys.executable, "-m", "docker_registry.test.clients.twistd",
             "--nodaemon", "--pidfile=",
             "docker-registry", "--config", str(config), "--flavor", "dev", "--listen", listen,
         ])
