@@ -54,6 +54,10 @@ class Made:
     def digest(self) -> Digest:
         return Digest.of(self.manifest)
 
+    @property
+    def config_digest(self) -> Digest:
+        return Digest.of(self.config)
+
 
 @dataclass(frozen=True, slots=True)
 class MadeImage:

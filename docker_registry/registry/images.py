@@ -8,6 +8,7 @@ image's, with the JSON that it was pushed for. From then on nothing of the image
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -41,6 +42,9 @@ from docker_registry.threads import Runner
 
 MAX_CHAIN = 127
 """Images from a tag down to the root: as many layers as docker could mount."""
+
+_CHECKSUM = re.compile(r"[A-Za-z0-9.+_-]{1,64}:[A-Za-z0-9]{1,128}", re.ASCII)
+"""Whatever it is of: ``sha256:...``, ``tarsum+sha256:...``."""
 
 PREPARING = 2
 """Layers of old stores that are read at a time."""
@@ -253,7 +257,7 @@ class Images:
             except ImageInProgress:
                 complete = None
             if complete is not None:
-                if set(offered) & set(complete.sums):
+                if complete.layer is not None and set(offered) & set(complete.sums):
                     return              # another client pushed the same, and was first
                 raise ImageNotInProgress(str(image))
             for pushed in await self._pushed(image):
@@ -341,10 +345,11 @@ class Images:
             announced = (await self._storage.get(layout.image_checksum(image))).decode("ascii", "replace").strip()
         except (NotFound, Damaged):
             return None
-        return None if announced.startswith("[") else announced
+        return announced if _CHECKSUM.fullmatch(announced) else None
 
     async def _old_sums(self, image: ImageId) -> tuple[str, ...]:
-        """What docker-registry 0.x kept: one sum as it is, later a list. It may be missing, and nobody trusts it."""
+        """What docker-registry 0.x kept: one sum as it is, later a list. It may be missing, or wrong: it is passed on
+        until the layer is read, and nothing is decided by it."""
         try:
             content = (await self._storage.get(layout.image_checksum(image))).decode("ascii", "replace").strip()
             listed = json.loads(content)
@@ -353,7 +358,7 @@ class Images:
         except ValueError:
             listed = [content]
         listed = listed if isinstance(listed, list) else [listed]
-        return tuple(each for each in listed if isinstance(each, str) and each.isprintable() and ":" in each)
+        return tuple(each for each in listed if isinstance(each, str) and _CHECKSUM.fullmatch(each))
 
     async def _stored_ancestry(self, image: ImageId) -> list[ImageId] | None:
         try:

@@ -82,7 +82,7 @@ class ImageTags:
         self._shield = shield
         self._events = events
         self._known: OrderedDict[Digest, ImageId | None] = OrderedDict()
-        self._preparing: Shared[tuple[Repository, Tag], Digest] = Shared()
+        self._preparing: Shared[tuple[Repository, Tag], Digest | None] = Shared()
 
     # Reading
 
@@ -112,7 +112,7 @@ class ImageTags:
                     raise image
             after = names[-1]
         found |= await self.odd(repository)
-        if not found and not await self._is_known(repository):
+        if not found and not await self.is_known(repository):
             raise RepositoryUnknown(str(repository))
         return found
 
@@ -124,7 +124,8 @@ class ImageTags:
                 found[tag] = ImageId.parse_old(image)
         return found
 
-    async def _is_known(self, repository: Repository) -> bool:
+    async def is_known(self, repository: Repository) -> bool:
+        """Whether something was ever pushed to it."""
         return await self._catalogue.holds_anything(repository) or await self._old.knows(repository)
 
     async def _old_image(self, repository: Repository, tag: Tag) -> ImageId | None:
@@ -206,24 +207,6 @@ class ImageTags:
             self.log.failure("{repository}:{tag} could not be prepared for v2; its first pull tries again",
                              repository=str(repository), tag=str(tag))
 
-    async def _make(self, repository: Repository, image: ImageId) -> Made:
-        """The manifest of an image, whose blobs the repository then holds.
-
-        :raises LayerInvalid: no manifest can describe it.
-        """
-        chain = []
-        for each in reversed(await self._images.ancestry(image)):
-            found = await self._images.get(each)
-            chain.append((json.loads(found.content), await self._images.layer(found)))
-        made = bridge.manifest_of(chain)
-        config = Digest.of(made.config)
-        await self._storage.put(layout.blob(config), made.config)
-        await together(*(
-            Deferred.fromCoroutine(self._blobs.link(repository, digest)) for digest in {config, *made.layers}
-        ))
-        await self._storage.put(layout.image_manifest(image), str(made.digest).encode())
-        return made
-
     async def prepare(self, repository: Repository, tag: Tag) -> Digest:
         """Give a tag that names an image its link. What docker-registry 0.x left is not changed.
 
@@ -232,22 +215,50 @@ class ImageTags:
         image = await self._old_image(repository, tag)
         if image is None:
             raise NotFound(str(tag))
-        return await self._preparing((repository, tag), lambda: self._shield(self._prepare(repository, tag, image)))
+        prepared = await self._preparing(
+            (repository, tag), lambda: self._shield(self._prepare(repository, tag, image))
+        )
+        return prepared or await self._tags.resolve(repository, tag)
 
-    async def _prepare(self, repository: Repository, tag: Tag, image: ImageId) -> Digest:
+    async def _prepare(self, repository: Repository, tag: Tag, image: ImageId) -> Digest | None:
+        """``None`` if the tag was set or deleted meanwhile: then nothing is done to the repository."""
         try:
-            made = await self._make(repository, image)
+            made = await self._make(image)
         except (LayerInvalid, ImageUnknown, ImageInProgress, ImageInvalid) as error:
             level = LogLevel.debug if isinstance(error, ImageInProgress) else LogLevel.warn
             self.log.emit(level, "{repository}:{tag} cannot be served by v2: {kind} {error}",
                           repository=str(repository), tag=str(tag), kind=type(error).__name__, error=str(error))
             raise NotFound(str(tag)) from None
-        await self._manifests.put(repository, made.digest, made.manifest, None)
         async with self._locks.held(repository):
-            if await self._old_image(repository, tag) == image:
-                await self._tags.adopt(repository, [tag], made.digest)
-                await self._events.tell(TagSet(repository, tag, made.digest))
+            if await self._stands_for(repository, tag) != image:
+                return None
+            blobs = {made.config_digest, *made.layers}
+            await together(*(Deferred.fromCoroutine(self._blobs.link(repository, digest)) for digest in blobs))
+            await self._manifests.put_made(repository, made.manifest)
+            await self._tags.adopt(repository, [tag], made.digest)
+            await self._events.tell(TagSet(repository, tag, made.digest))
         return made.digest
+
+    async def _stands_for(self, repository: Repository, tag: Tag) -> ImageId | None:
+        """The image that a tag names which has no link."""
+        with suppress(NotFound):
+            await self._tags.linked(repository, tag)
+            return None
+        return await self._old_image(repository, tag)
+
+    async def _make(self, image: ImageId) -> Made:
+        """The manifest of an image.
+
+        :raises LayerInvalid: none can describe it.
+        """
+        chain = []
+        for each in reversed(await self._images.ancestry(image)):
+            found = await self._images.get(each)
+            chain.append((json.loads(found.content), await self._images.layer(found)))
+        made = bridge.manifest_of(chain)
+        await self._storage.put(layout.blob(made.config_digest), made.config)
+        await self._storage.put(layout.image_manifest(image), str(made.digest).encode())
+        return made
 
     # Deleting
 
@@ -263,6 +274,6 @@ class ImageTags:
 
         :raises RepositoryUnknown: there is nothing.
         """
-        if not await self._is_known(repository):
+        if not await self.is_known(repository):
             raise RepositoryUnknown(str(repository))
         await self._manifests.delete_all(repository)

@@ -216,19 +216,26 @@ class Manifests:
     # Writing: runs to its end, though the client may go away.
 
     async def _put(self, repository: Repository, manifest: Manifest, tags: Sequence[Tag]) -> None:
-        digest, link = manifest.digest, str(manifest.digest).encode()
         async with self._locks.held(repository):
-            await self._check(repository, manifest.document)
-            await self._storage.put(layout.blob(digest), manifest.content)
-            keys = [layout.revision_link(repository, digest)]
-            if manifest.document.subject is not None:
-                keys.append(layout.referrer_link(repository, manifest.document.subject.digest, digest))
-            await together(*(self._storage.put(key, link) for key in keys))
-            await self._tags.point(repository, tags, digest)
-            self._remember(manifest)
-            await self._events.tell(
-                ManifestPushed(repository, digest, len(manifest.content), manifest.document, tuple(tags))
-            )
+            await self._store(repository, manifest, tags)
+
+    async def put_made(self, repository: Repository, content: bytes) -> None:
+        """Store a manifest that was made here. Whoever calls has the lock of the repository, and is not cancelled."""
+        await self._store(repository, await self._parse(content, CANONICAL, None), ())
+
+    async def _store(self, repository: Repository, manifest: Manifest, tags: Sequence[Tag]) -> None:
+        digest, link = manifest.digest, str(manifest.digest).encode()
+        await self._check(repository, manifest.document)
+        await self._storage.put(layout.blob(digest), manifest.content)
+        keys = [layout.revision_link(repository, digest)]
+        if manifest.document.subject is not None:
+            keys.append(layout.referrer_link(repository, manifest.document.subject.digest, digest))
+        await together(*(self._storage.put(key, link) for key in keys))
+        await self._tags.point(repository, tags, digest)
+        self._remember(manifest)
+        await self._events.tell(
+            ManifestPushed(repository, digest, len(manifest.content), manifest.document, tuple(tags))
+        )
         self.log.info(
             "pushed {repository} {digest} {tags}",
             repository=repository.name, digest=str(digest), tags=",".join(tag.name for tag in tags),

@@ -13,8 +13,8 @@ from twisted.logger import Logger
 
 from docker_registry.deferreds import outcomes, together
 from docker_registry.digest import Digest
-from docker_registry.errors import Damaged, DigestInvalid, NotFound
-from docker_registry.names import Repository, Tag
+from docker_registry.errors import Damaged, DigestInvalid, ImageIdInvalid, NotFound
+from docker_registry.names import ImageId, Repository, Tag
 from docker_registry.registry.old import OldStore
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IStorage
@@ -122,8 +122,18 @@ class Tags:
             tags = [Tag(name) for name in names]
             links = await outcomes(*(self._storage.get(layout.tag_link(repository, tag)) for tag in tags))
             for tag, link in zip(tags, links, strict=True):
+                if isinstance(link, NotFound):
+                    link = await self._old_link(repository, tag)
                 if link == str(digest).encode():
                     await self.remove(repository, tag)
                     removed.append(tag)
             after = names[-1]
         return removed
+
+    async def _old_link(self, repository: Repository, tag: Tag) -> bytes | None:
+        """What the link of an old tag would be, if that is known: otherwise the manifest was never made."""
+        try:
+            image = ImageId.parse_old(await self._old.tag(repository, tag))
+            return await self._storage.get(layout.image_manifest(image))
+        except (NotFound, Damaged, ImageIdInvalid):
+            return None

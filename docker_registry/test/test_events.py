@@ -71,9 +71,9 @@ class EventTests(ImageCase):
         self.told(events.TagDeleted(APP, LATEST))
 
     def test_access(self) -> None:
-        self.now(self.registry.set_private(REPOSITORY, True))
-        self.told(events.AccessChanged(REPOSITORY, True))
-        self.assertTrue(self.now(self.registry.old.is_private(REPOSITORY)))
+        self.now(self.registry.set_private(APP, True))
+        self.told(events.AccessChanged(APP, True))
+        self.assertTrue(self.now(self.registry.old.is_private(APP)))
 
     def test_answered_when_heard(self) -> None:
         """Who pushes is answered when those who listen have heard of it."""

@@ -27,7 +27,7 @@ class ListRoutes:
     async def tags(self, request: Request, repository: Repository) -> None:
         size = page_size(request, self._registry.settings.max_page)
         tags = await self._registry.tags.page(repository, one(request, "last") or "", size + 1 if size else 0)
-        if not tags and not await self._registry.catalogue.holds_anything(repository):
+        if not tags and not await self._registry.image_tags.is_known(repository):
             raise RepositoryUnknown(str(repository))
         headers = [next_page(f"/v2/{repository}/tags/list", tags[size - 1], size)] if len(tags) > size else []
         send_json(request, {"name": repository.name, "tags": tags[:size]}, *headers)
