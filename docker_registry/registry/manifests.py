@@ -295,7 +295,7 @@ class Manifests:
             subject = await self._subject(repository, digest)
             tags = await self._tags.remove_all(repository, digest)
             if subject is not None:
-                await self._storage.delete_tree(layout.referrer_link(repository, subject, digest))
+                await self._storage.delete_tree(layout.referrer(repository, subject, digest))
             await self._storage.delete(layout.revision_link(repository, digest))
             await self._events.tell(ManifestDeleted(repository, digest, tuple(tags)))
         self.log.info("deleted {repository} {digest}", repository=repository.name, digest=str(digest))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from docker_registry.deferreds import outcomes
 from docker_registry.digest import Digest
-from docker_registry.errors import NotFound
+from docker_registry.errors import Damaged, NotFound
 from docker_registry.names import Repository, Tag
 from docker_registry.registry.documents import Document
 from docker_registry.registry.manifests import Manifest, Manifests
@@ -16,6 +17,9 @@ from docker_registry.storage import layout
 from docker_registry.storage.interface import IStorage
 
 ALGORITHMS = ("sha256", "sha512")
+
+SLICE = 200
+"""Digests listed at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +50,15 @@ class Referrers:
         self._manifests = manifests
         self._tags = tags
 
-    async def page(self, repository: Repository, subject: Digest, after: str, limit: int) -> list[Referrer]:
-        """At most ``limit`` manifests that refer to ``subject``, ordered by their digests as text, beyond ``after``.
+    def find(self, repository: Repository, subject: Digest, after: str = "") -> Search:
+        """What refers to ``subject``, beyond ``after`` (a digest as text, which need not be one of them).
 
         Neither the repository nor the subject need exist.
         """
-        found = dict.fromkeys(await self._linked(repository, subject, after, limit))
-        for digest in await self._tagged(repository, subject):
-            if str(digest) > after:
-                found[digest] = None
-        digests = sorted(found, key=str)[:limit]
-        return [Referrer.of(manifest) for digest in digests if (manifest := await self._held(repository, digest))]
+        return Search(self, repository, subject, after)
 
-    async def _linked(self, repository: Repository, subject: Digest, after: str, limit: int) -> list[Digest]:
+    async def linked(self, repository: Repository, subject: Digest, after: str, limit: int) -> list[Digest]:
+        """At most ``limit`` manifests that were pushed as referring to ``subject``; they may be gone since."""
         found: list[Digest] = []
         for algorithm in ALGORITHMS:
             prefix = f"{layout.referrers(repository, subject)}/{algorithm}"
@@ -70,7 +70,7 @@ class Referrers:
                 break
         return found
 
-    async def _tagged(self, repository: Repository, subject: Digest) -> list[Digest]:
+    async def tagged(self, repository: Repository, subject: Digest) -> list[Digest]:
         """What clients listed under the tag that stands in where a registry cannot list referrers.
 
         distribution-spec 1.1, "Referrers Tag Schema": the digest cut to 32 and 64 characters, with a dash.
@@ -82,9 +82,10 @@ class Referrers:
             return []
         return [child.digest for child in manifest.document.children]
 
-    async def _held(self, repository: Repository, digest: Digest) -> Manifest | None:
+    async def held(self, repository: Repository, digest: Digest) -> Manifest | None:
+        """The manifest, if the repository holds it."""
         (link,) = await outcomes(self._storage.stat(layout.revision_link(repository, digest)))
-        if isinstance(link, NotFound):
+        if isinstance(link, (NotFound, Damaged)):
             return None
         if isinstance(link, Exception):
             raise link
@@ -92,3 +93,34 @@ class Referrers:
             return await self._manifests.read(digest)
         except NotFound:
             return None
+
+
+class Search:
+    """Referrers of one subject, one after the other, ordered by their digests as text."""
+
+    def __init__(self, referrers: Referrers, repository: Repository, subject: Digest, after: str) -> None:
+        self._referrers = referrers
+        self._repository = repository
+        self._subject = subject
+        self._after = after
+        self._tagged: list[Digest] | None = None
+        self._some: deque[Digest] = deque()
+
+    async def next(self) -> Referrer | None:
+        """``None`` after the last."""
+        while self._some or await self._look_on():
+            manifest = await self._referrers.held(self._repository, self._some.popleft())
+            if manifest is not None:
+                return Referrer.of(manifest)
+        return None
+
+    async def _look_on(self) -> bool:
+        """Whether there are more."""
+        if self._tagged is None:
+            self._tagged = await self._referrers.tagged(self._repository, self._subject)
+        linked = await self._referrers.linked(self._repository, self._subject, self._after, SLICE)
+        tagged = [digest for digest in self._tagged if str(digest) > self._after]
+        self._some.extend(sorted({*linked, *tagged}, key=str)[:SLICE])
+        if self._some:
+            self._after = str(self._some[-1])
+        return bool(self._some)

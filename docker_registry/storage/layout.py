@@ -94,8 +94,13 @@ def referrers(name: Repository, subject: Digest) -> str:
     return f"{REPOSITORIES}/{name}/_manifests/referrers/{subject.algorithm}/{subject.hex}"
 
 
-def referrer_link(name: Repository, subject: Digest, referrer: Digest) -> str:
-    return f"{referrers(name, subject)}/{referrer.algorithm}/{referrer.hex}/link"
+def referrer(name: Repository, subject: Digest, digest: Digest) -> str:
+    """Everything about ``digest`` referring to ``subject``."""
+    return f"{referrers(name, subject)}/{digest.algorithm}/{digest.hex}"
+
+
+def referrer_link(name: Repository, subject: Digest, digest: Digest) -> str:
+    return f"{referrer(name, subject, digest)}/link"
 
 
 def uploads(name: Repository) -> str:

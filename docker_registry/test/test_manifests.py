@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from docker_registry.digest import Digest
@@ -17,9 +18,12 @@ from docker_registry.errors import (
     ManifestUnknown,
 )
 from docker_registry.names import Repository, Tag
+from docker_registry.registry.referrers import SLICE, Referrer
+from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
 from docker_registry.storage import layout
-from docker_registry.test.registry_case import LATEST, OTHER, REPOSITORY, RegistryCase, index
+from docker_registry.storage.local import LocalStorage
+from docker_registry.test.registry_case import LATEST, OTHER, REPOSITORY, Direct, RegistryCase, index
 
 
 class PushAndPullTests(RegistryCase):
@@ -334,9 +338,15 @@ class ReferrersTests(RegistryCase):
         self.push(content, None)
         return content
 
-    def page(self, subject: bytes, after: str = "", limit: int = 100) -> list[Digest]:
-        found = self.now(self.registry.referrers.page(REPOSITORY, Digest.of(subject), after, limit))
-        return [each.digest for each in found]
+    def page(self, subject: bytes, after: str = "", limit: int = 1000) -> list[Digest]:
+        return [each.digest for each in self.find(subject, after, limit)]
+
+    def find(self, subject: bytes, after: str = "", limit: int = 1000) -> list[Referrer]:
+        search = self.registry.referrers.find(REPOSITORY, Digest.of(subject), after)
+        found: list[Referrer] = []
+        while len(found) < limit and (referrer := self.now(search.next())) is not None:
+            found.append(referrer)
+        return found
 
     def test_listed_in_pages(self) -> None:
         """The subject need not be there."""
@@ -359,7 +369,7 @@ class ReferrersTests(RegistryCase):
 
     def test_what_is_said(self) -> None:
         content = self.refer(1, b"subject", artifactType="a/b", annotations={"k": "v"})
-        (referrer,) = self.now(self.registry.referrers.page(REPOSITORY, Digest.of(b"subject"), "", 10))
+        (referrer,) = self.find(b"subject")
         self.assertEqual(
             (referrer.digest, referrer.size, referrer.artifact_type, dict(referrer.annotations)),
             (Digest.of(content), len(content), "a/b", {"k": "v"}),
@@ -374,6 +384,26 @@ class ReferrersTests(RegistryCase):
         self.assertEqual(self.page(subject), [digest])
         self.now(self.registry.manifests.delete(REPOSITORY, digest))
         self.assertEqual(self.page(subject), [])
+
+    def test_deleted_before_others(self) -> None:
+        """However many went that stand before it in the order, what is there is found."""
+        digest = Digest.of(self.refer(1, b"subject"))
+        for number in range(SLICE + 1):
+            gone = Digest(digest.algorithm, f"{number:064x}")
+            link = layout.referrer_link(REPOSITORY, Digest.of(b"subject"), gone)
+            self.successResultOf(self.storage.put(link, str(gone).encode()))
+        self.assertEqual(self.page(b"subject"), [digest])
+
+    def test_nothing_is_left_of_a_deleted_one(self) -> None:
+        """Of a directory that stays, listings would take notice for ever."""
+        root = Path(self.mktemp())
+        storage = LocalStorage(root, Direct(), self.clock, sync=False)
+        self.successResultOf(storage.start())
+        self.addCleanup(storage.close)
+        self.registry = Registry(storage, Direct(), self.clock, self.settings, self.clock.seconds)
+        digest = Digest.of(self.refer(1, b"subject"))
+        self.now(self.registry.manifests.delete(REPOSITORY, digest))
+        self.assertEqual([path for path in root.rglob(f"*{digest.hex}*") if "referrers" in path.parts], [])
 
     def test_old_tags(self) -> None:
         """What clients listed under a tag, before there was anything else, is listed too."""

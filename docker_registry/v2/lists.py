@@ -16,9 +16,6 @@ from docker_registry.web.request import Request
 REFERRERS_BYTES = 3 << 20
 """A page of referrers ends beyond so many bytes: clients read 4 MiB of it."""
 
-REFERRERS_READ = 100
-"""Referrers whose manifests are read in one go."""
-
 
 class ListRoutes:
     def __init__(self, registry: Registry) -> None:
@@ -44,25 +41,20 @@ class ListRoutes:
         wanted = one(request, "artifactType") or ""
         size = page_size(request, self._registry.settings.max_page)
         after = one(request, "last") or ""
+        found = self._registry.referrers.find(repository, subject, after)
         listed: list[dict[str, object]] = []
         length = 0
-        more = size > 0
-        while more and len(listed) < size and length < REFERRERS_BYTES:
-            some = await self._registry.referrers.page(repository, subject, after, REFERRERS_READ)
-            more = bool(some)
-            for referrer in some:
-                if len(listed) >= size or length >= REFERRERS_BYTES:
-                    break
-                after = str(referrer.digest)
-                if wanted in ("", referrer.artifact_type):
-                    listed.append(_descriptor(referrer))
-                    length += len(json.dumps(listed[-1]))
-        if more:
-            more = bool(await self._registry.referrers.page(repository, subject, after, 1))
+        referrer = await found.next() if size else None
+        while referrer is not None and len(listed) < size and length < REFERRERS_BYTES:
+            after = str(referrer.digest)
+            if wanted in ("", referrer.artifact_type):
+                listed.append(_descriptor(referrer))
+                length += len(json.dumps(listed[-1]))
+            referrer = await found.next()
         headers: Headers = [(b"Content-Type", documents.OCI_INDEX.encode()), ASK_AGAIN]
         if wanted:
             headers.append((b"OCI-Filters-Applied", b"artifactType"))
-        if more:
+        if referrer is not None:
             fields = {"artifactType": wanted} if wanted else {}
             headers.append(next_page(f"/v2/{repository}/referrers/{subject}", after, size, **fields))
         index = {"schemaVersion": 2, "mediaType": documents.OCI_INDEX, "manifests": listed}
