@@ -1,15 +1,15 @@
-"""Requests at the same time, in any order of their steps (D4, D8, D10)."""
+"""Requests at the same time, in any order of their steps (D4, D8, D10, E6)."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from docker_registry.digest import Digest
 from docker_registry.errors import (
@@ -25,6 +25,7 @@ from docker_registry.registry.locks import FIRST
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.shared import Shared
 from docker_registry.registry.uploads import Chunk
+from docker_registry.storage import layout
 from docker_registry.storage.local import LocalStorage
 from docker_registry.storage.system import System
 from docker_registry.test.registry_case import LATEST, REPOSITORY, Direct, Parts, RegistryCase
@@ -51,10 +52,17 @@ class Stepped:
 
         return later
 
-    def run(self) -> None:
-        while self._waiting:
+    def step(self) -> bool:
+        """Whether there was one to take."""
+        if self._waiting:
             waiting, method, args, kwargs = self._waiting.pop(self._choose.randrange(len(self._waiting)))
             method(*args, **kwargs).chainDeferred(waiting)
+            return True
+        return False
+
+    def run(self) -> None:
+        while self.step():
+            continue
 
 
 class RaceTests(RegistryCase):
@@ -198,6 +206,78 @@ class RaceTests(RegistryCase):
         attempt = Deferred.fromCoroutine(work)
         attempt.addCallbacks(lambda _: found.append(True), lambda failure: found.append(not failure.trap(otherwise)))
         return found[0]
+
+
+class GoneTests(RegistryCase):
+    """The client goes at each step of something that must not be torn: it is done all the same (E6)."""
+
+    def gone(self, work: Any) -> Iterator[int]:
+        """Do it, leave it after so many steps, and wait until nothing is running; yields the steps."""
+        for steps in range(1000):
+            stepped = Stepped(self.storage, random.Random(0))
+            registry = Registry(stepped, Direct(), self.clock, self.settings, self.clock.seconds)
+            running = Deferred.fromCoroutine(work(registry))
+            running.addErrback(lambda failure: failure.trap(CancelledError))
+            left = all(stepped.step() for _ in range(steps))
+            running.cancel()
+            stepped.run()
+            self.successResultOf(registry.idle())
+            yield steps
+            if not left:
+                self.assertGreater(steps, 1)
+                return
+
+    def test_push(self) -> None:
+        content = self.image(b"layer")
+        for steps in self.gone(lambda registry: registry.manifests.put(REPOSITORY, LATEST, content, None)):
+            self.assertEqual(self.now(self.open().manifests.get(REPOSITORY, LATEST)).content, content, str(steps))
+            self.now(self.registry.manifests.delete(REPOSITORY, Digest.of(content)))
+
+    def test_untag(self) -> None:
+        digest = self.push(self.image(b"layer"))
+        for _ in self.gone(lambda registry: registry.manifests.untag(REPOSITORY, LATEST)):
+            self.fails(self.open().manifests.get(REPOSITORY, LATEST), ManifestUnknown)
+            self.now(self.open().manifests.get(REPOSITORY, digest))
+            self.push(self.image(b"layer"))
+
+    def test_delete(self) -> None:
+        digest = self.push(self.image(b"layer"))
+        for _ in self.gone(lambda registry: registry.manifests.delete(REPOSITORY, digest)):
+            self.fails(self.open().manifests.get(REPOSITORY, digest), ManifestUnknown)
+            self.fails(self.open().manifests.get(REPOSITORY, LATEST), ManifestUnknown)
+            self.push(self.image(b"layer"))
+
+    def test_delete_blob(self) -> None:
+        digest = self.push_blob(b"layer")
+        for _ in self.gone(lambda registry: registry.manifests.delete_blob(REPOSITORY, digest)):
+            self.fails(self.open().blobs.size(REPOSITORY, digest), BlobUnknown)
+            self.push_blob(b"layer")
+
+    def test_blob(self) -> None:
+        digest = Digest.of(b"layer")
+        for _ in self.gone(lambda registry: registry.uploads.take(REPOSITORY, digest, Parts(b"layer"), Chunk())):
+            self.assertEqual(self.now(self.open().blobs.size(REPOSITORY, digest)), 5)
+            self.assertEqual(self.successResultOf(self.storage.list(layout.uploads(REPOSITORY))), [])
+            self.now(self.registry.manifests.delete_blob(REPOSITORY, digest))
+
+    def test_end_of_an_upload(self) -> None:
+        digest = Digest.of(b"layer")
+        uploads = [self.now(self.registry.uploads.start(REPOSITORY))]
+        self.now(self.registry.uploads.append(REPOSITORY, uploads[-1], Parts(b"lay"), Chunk()))
+        for _ in self.gone(
+            lambda registry: registry.uploads.finish(REPOSITORY, uploads[-1], digest, Parts(b"er"), Chunk())
+        ):
+            self.assertEqual(self.now(self.open().blobs.size(REPOSITORY, digest)), 5)
+            self.fails(self.open().uploads.offset(REPOSITORY, uploads[-1]), UploadUnknown)
+            self.now(self.registry.manifests.delete_blob(REPOSITORY, digest))
+            uploads.append(self.now(self.registry.uploads.start(REPOSITORY)))
+            self.now(self.registry.uploads.append(REPOSITORY, uploads[-1], Parts(b"lay"), Chunk()))
+
+    def test_cancelled_upload(self) -> None:
+        uploads = [self.now(self.registry.uploads.start(REPOSITORY))]
+        for _ in self.gone(lambda registry: registry.uploads.cancel(REPOSITORY, uploads[-1])):
+            self.fails(self.open().uploads.offset(REPOSITORY, uploads[-1]), UploadUnknown)
+            uploads.append(self.now(self.registry.uploads.start(REPOSITORY)))
 
 
 class WorkerRaceTests(RaceTests):

@@ -22,6 +22,7 @@ from docker_registry.errors import Damaged, NotFound, StorageError, StorageFaile
 from docker_registry.storage.local import LocalStorage
 from docker_registry.storage.root import FORMAT, QUARANTINE, TMP
 from docker_registry.storage.system import System
+from docker_registry.test.crash import DyingSystem
 from docker_registry.test.registry_case import Direct
 from docker_registry.threads import Threads
 
@@ -145,6 +146,22 @@ class FaultTests(LocalCase):
                 break
         self.assertGreater(number, 1)
         self.successResultOf(storage.close())
+
+    def test_what_was_synced_survives_a_power_cut(self) -> None:
+        """The bytes, and the name that they are found by (C1)."""
+        self.successResultOf(self.storage.close())
+        for begun in (False, True):
+            system = DyingSystem(Path(self.mktemp()))
+            storage = self.open(system)
+            if begun:
+                self.successResultOf(self.successResultOf(storage.create("u/1/data")).close())
+            writer = self.successResultOf(storage.create("u/1/data"))
+            self.successResultOf(writer.write([b"abc"]))
+            self.assertEqual(self.successResultOf(writer.sync()), 3)
+            self.successResultOf(storage.close())
+            system.cut_power()
+            self.assertEqual(self.path("u/1/data").read_bytes(), b"abc")
+            self.path("u/1/data").unlink()
 
     def test_begun_again_after_a_commit_that_failed(self) -> None:
         """The length that was noted for the commit does not judge what is written instead."""
