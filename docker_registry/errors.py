@@ -56,6 +56,13 @@ def nearest(table: Mapping[type[BaseException], T], error: BaseException) -> T |
     return None
 
 
+def expect(found: object, *kinds: type[Exception]) -> None:
+    """Go on with a result, or with an error of one of ``kinds``: a disk that fails must not look like a missing file
+    (C6)."""
+    if isinstance(found, Exception) and not isinstance(found, kinds):
+        raise found
+
+
 class Unknown(RegistryError):
     """The thing named is not here."""
 

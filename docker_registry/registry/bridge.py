@@ -18,7 +18,7 @@ from docker_registry.digest import Digest
 from docker_registry.errors import DigestInvalid, LayerInvalid
 from docker_registry.names import ImageId
 from docker_registry.registry.documents import DOCKER_MANIFEST, Document
-from docker_registry.registry.layers import Layer
+from docker_registry.registry.layers import MAX_CHAIN, Layer
 
 CONFIG = "application/vnd.docker.container.image.v1+json"
 GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
@@ -105,9 +105,9 @@ def claimed(config: dict[str, Any]) -> str:
 
 
 def is_expressible(document: Document) -> bool:
-    """Whether clients of v1 could use it: an image with layers that they can unpack."""
+    """Whether clients of v1 could use it: an image with layers that they can unpack, and not too many."""
     return (
-        bool(document.layers)
+        0 < len(document.layers) <= MAX_CHAIN
         and document.blobs[0].media_type in _CONFIGS
         and all(each.media_type in _LAYERS for each in document.layers)
     )

@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from collections import OrderedDict, deque
 
 from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
-from docker_registry.errors import Damaged, ImageUnknown, NotFound
+from docker_registry.deferreds import Shared, Shield
+from docker_registry.errors import Damaged, ImageUnknown, LayerInvalid, NotFound
+from docker_registry.names import ImageId
 from docker_registry.registry.archive_limits import LISTING_LIMITS
 from docker_registry.registry.compression import Unpacker
 from docker_registry.registry.images import Image, Images
-from docker_registry.registry.listing import Listing, difference
+from docker_registry.registry.intake import Intake
+from docker_registry.registry.listing import Difference, Listing, entries
 from docker_registry.storage import layout
 from docker_registry.storage.interface import SMALL, IStorage
 from docker_registry.threads import Runner
 
-Files = list[list[Any]]
-
 READING = 1
 """Archives that are read at a time; who asks for another waits."""
 
+REFUSED = 1000
+"""Images that are remembered as not worth reading: finding that out took seconds."""
+
 
 class Contents:
+    """Answers are JSON, made in threads: they can be as long as 32 MiB."""
+
     log = Logger()
 
-    def __init__(self, storage: IStorage, runner: Runner, images: Images) -> None:
+    def __init__(
+        self, storage: IStorage, runner: Runner, images: Images, intake: Intake, shield: Shield
+    ) -> None:
         self._storage = storage
         self._runner = runner
         self._images = images
+        self._intake = intake
+        self._shield = shield
         self._reading = DeferredSemaphore(READING)
+        self._listing: Shared[ImageId, bytes] = Shared()
+        self._refused: OrderedDict[ImageId, None] = OrderedDict()
 
-    async def files(self, image: Image) -> Files:
+    async def files(self, image: Image) -> bytes:
         """The members of the archive, each as name, type, whether it deletes, size, mtime, mode, uid, gid.
 
         :raises LayerInvalid: no archive, or one that is not worth reading.
@@ -40,49 +51,72 @@ class Contents:
         known = await self._remembered(image)
         if known is not None:
             return known
-        await self._reading.acquire()
-        try:
-            listing = Listing()
-            unpacker = Unpacker([listing], LISTING_LIMITS)
-            await self._images.intake.feed(lambda: self._images.open_layer(image), unpacker)
-            await self._runner.slow(_finish, unpacker, listing)
-            files: Files = listing.files
-            content = await self._runner.slow(_to_bytes, files)
-        finally:
-            self._reading.release()
-        if len(content) <= SMALL:
-            await self._storage.put(layout.image_files(image.id), content)
-        return files
+        return await self._listing(image.id, lambda: self._shield(self._list(image)))
 
-    async def difference(self, image: Image) -> dict[str, dict[str, list[Any]]]:
+    async def difference(self, image: Image) -> bytes:
         """What the image deleted, changed and created, compared with its nearest ancestors.
 
         :raises LayerInvalid: as `files`.
         """
         own = await self.files(image)
-        ancestors: list[Files] = []
+        found = await self._runner.slow(_difference, own)
         for each in (await self._images.ancestry(image.id))[1:]:
+            if found.is_complete:
+                break
             try:
-                ancestors.append(await self.files(await self._images.get(each)))
+                below = await self.files(await self._images.get(each))
             except ImageUnknown:
                 self.log.warn("{image} has an ancestor without a layer: {ancestor}",
                               image=str(image.id), ancestor=str(each))
-        return await self._runner.slow(difference, own, ancestors)
+            else:
+                await self._runner.slow(_compare, found, below)
+        return await self._runner.slow(lambda: found.document)
 
-    async def _remembered(self, image: Image) -> Files | None:
+    async def _list(self, image: Image) -> bytes:
+        await self._reading.acquire()
         try:
-            content = await self._storage.get(layout.image_files(image.id))
-            files = await self._runner.slow(json.loads, content)
-        except (NotFound, Damaged, ValueError, RecursionError):
+            listing = Listing()
+            unpacker = Unpacker([listing], LISTING_LIMITS)
+            await self._intake.feed(lambda: self._images.open_layer(image), unpacker)
+            document = await self._runner.slow(_finish, unpacker, listing)
+        except LayerInvalid:
+            self._refused[image.id] = None
+            if len(self._refused) > REFUSED:
+                self._refused.popitem(last=False)
+            raise
+        finally:
+            self._reading.release()
+        if len(document) <= SMALL:
+            await self._storage.put(layout.image_files(image.id), document)
+        return document
+
+    async def _remembered(self, image: Image) -> bytes | None:
+        """:raises LayerInvalid: that is what is remembered."""
+        if image.id in self._refused:
+            raise LayerInvalid("Layer format not supported")
+        try:
+            document = await self._storage.get(layout.image_files(image.id))
+            await self._runner.slow(_check, document)
+        except (NotFound, Damaged, ValueError):
             return None
-        return files if isinstance(files, list) else None
+        return document
 
 
-def _finish(unpacker: Unpacker, listing: Listing) -> None:
+def _finish(unpacker: Unpacker, listing: Listing) -> bytes:
     """:raises LayerInvalid: it was not all."""
     unpacker.finish()
     listing.finish()
+    return listing.document
 
 
-def _to_bytes(files: Files) -> bytes:
-    return json.dumps(files).encode()
+def _check(document: bytes) -> None:
+    """:raises ValueError: what was remembered is no listing."""
+    deque(entries(document), maxlen=0)
+
+
+def _difference(own: bytes) -> Difference:
+    return Difference(entries(own))
+
+
+def _compare(found: Difference, below: bytes) -> None:
+    found.compare(entries(below))

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from docker_registry.digest import Digest
 from docker_registry.errors import DigestInvalid
 
+MAX_CHAIN = 127
+"""Layers from a tag down to the root, as many as docker could mount."""
+
+_CHECKSUM = re.compile(r"[A-Za-z0-9.+_-]{1,64}:[A-Za-z0-9]{1,128}", re.ASCII)
+
 _NOTHING = Digest.of(b"")
+
+
+def is_checksum(text: str) -> bool:
+    """Whether it looks like one, whatever it is of: ``sha256:...``, ``tarsum+sha256:...``."""
+    return _CHECKSUM.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

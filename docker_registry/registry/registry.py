@@ -16,8 +16,10 @@ from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.catalogue import Catalogue
 from docker_registry.registry.contents import Contents
 from docker_registry.registry.events import AccessChanged, Events
+from docker_registry.registry.imagepushes import ImagePushes
 from docker_registry.registry.images import Images
 from docker_registry.registry.imagetags import ImageTags
+from docker_registry.registry.intake import Intake
 from docker_registry.registry.locks import Locks
 from docker_registry.registry.manifests import Manifests
 from docker_registry.registry.old import OldStore
@@ -81,8 +83,10 @@ class Registry:
         self.manifests = Manifests(
             storage, runner, settings, self.blobs, self.tags, locks, self._shield, self.events
         )
-        self.images = Images(storage, runner, self.blobs, locks, self._shield)
-        self.contents = Contents(storage, runner, self.images)
+        self._intake = Intake(storage, runner)
+        self.images = Images(storage, self.blobs, self._intake, self._shield)
+        self.image_pushes = ImagePushes(storage, self.images, self.blobs, self._intake, locks, self._shield)
+        self.contents = Contents(storage, runner, self.images, self._intake, self._shield)
         self.image_tags = ImageTags(
             storage, self.images, self.manifests, self.tags, self.blobs, self.old, self.catalogue, locks, self._shield,
             self.events,
@@ -128,7 +132,7 @@ class Registry:
     def stop(self) -> None:
         """End the periodic work; safe to call at any moment of it."""
         self._purge.stop()
-        self.images.intake.stopped = True
+        self._intake.stopped = True
 
     def idle(self) -> Deferred[None]:
         """Fires when nothing that must not be torn is running."""

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from docker_registry.errors import LayerInvalid
 from docker_registry.registry.archive import TarReader
 from docker_registry.registry.archive_limits import ArchiveLimits
-from docker_registry.registry.listing import Entry, Listing, difference
+from docker_registry.registry.listing import Difference, Entry, Listing, entries
 from docker_registry.registry.tar_headers import Member
 from docker_registry.test.layer_case import archives, cuts, extended, header, member, record, show, tar
 
@@ -234,7 +234,7 @@ class TarReaderTests(SynchronousTestCase):
 class ListingTests(SynchronousTestCase):
     def files(self, archive: bytes, limits: ArchiveLimits | None = None) -> list[Entry]:
         listing = Listing(limits) if limits else Listing()
-        return show(listing, archive).files
+        return list(entries(show(listing, archive).document))
 
     def test_entries(self) -> None:
         archive = tar([
@@ -293,16 +293,43 @@ class ListingTests(SynchronousTestCase):
         archive = b"".join(header(name=name) for name in (b"a", b"\1" * 90, b"\xff" * 90))
         length = len(json.dumps(self.files(archive)))
         self.files(archive, ArchiveLimits(listing=length + 2))
+        self.assertEqual(len(show(Listing(), archive).document), length)
         with self.assertRaises(LayerInvalid):
             self.files(archive, ArchiveLimits(listing=length - 1))
+
+
+class DocumentTests(SynchronousTestCase):
+    def test_as_json(self) -> None:
+        """Also as other programs write it."""
+        listed = [["/a", "f", False, 1, 2, 3, 4, 5], ["b\u00e9\n", "d", True, 0, 0, 0, 0, 0]]
+        for document in (json.dumps(listed), json.dumps(listed, indent=4), json.dumps(listed, separators=(",", ":")),
+                         f" {json.dumps(listed, ensure_ascii=False)} \n"):
+            self.assertEqual(list(entries(document.encode())), listed)
+        for empty in (b"[]", b" [ ] \n"):
+            self.assertEqual(list(entries(empty)), [])
+
+    def test_no_listing(self) -> None:
+        entry = b'["a", "f", false, 1, 2, 3, 4, 5]'
+        for document in (b"", b"[", b"{}", b"null", b"[" + entry, b"[" + entry + b",]", b"[" + entry + b"] x",
+                         b"[[1, 2, 3, 4, 5, 6, 7, 8]]", b"[" + entry + entry + b"]", b"[[]]", b"[1]", b"\xff", entry,
+                         b"[" * 100_000, b"[" + entry[:-3], b"[,]"):
+            with self.assertRaises(ValueError, msg=document[:50]):
+                list(entries(document))
 
 
 class DifferenceTests(SynchronousTestCase):
     def entry(self, name: str, deleted: bool = False, size: int = 0) -> Entry:
         return [name, "f", deleted, size, 0, 420, 0, 0]
 
+    def difference(self, own: list[Entry], *ancestors: list[Entry]) -> dict[str, dict[str, Entry]]:
+        found = Difference(own)
+        for each in ancestors:
+            found.compare(each)
+        answer: dict[str, dict[str, Entry]] = json.loads(found.document)
+        return answer
+
     def names(self, own: list[Entry], *ancestors: list[Entry]) -> dict[str, list[str]]:
-        return {what: sorted(found) for what, found in difference(own, ancestors).items()}
+        return {what: sorted(found) for what, found in self.difference(own, *ancestors).items()}
 
     def test_by_the_nearest_that_has_the_name(self) -> None:
         own = [self.entry("/a"), self.entry("/b"), self.entry("/c"), self.entry("/d", deleted=True), self.entry("/e")]
@@ -310,7 +337,7 @@ class DifferenceTests(SynchronousTestCase):
         root = [self.entry("/a", deleted=True), self.entry("/b"), self.entry("/e")]
         self.assertEqual(self.names(own, nearest, root),
                          {"deleted": ["/d"], "changed": ["/a", "/e"], "created": ["/b", "/c"]})
-        self.assertEqual(difference([self.entry("/a", size=3)], [])["created"],
+        self.assertEqual(self.difference([self.entry("/a", size=3)])["created"],
                          {"/a": ["f", False, 3, 0, 420, 0, 0]})
 
     def test_one_place_has_one_entry(self) -> None:
@@ -320,15 +347,16 @@ class DifferenceTests(SynchronousTestCase):
         for own in (both, both[::-1]):
             self.assertEqual(self.names(own, [self.entry("a")]), {"deleted": [], "changed": ["a"], "created": []})
             self.assertEqual(self.names([self.entry("a")], own)["changed"], ["a"])
-        twice = difference([self.entry("a", size=1), self.entry("a", size=2)], [])
+        twice = self.difference([self.entry("a", size=1), self.entry("a", size=2)])
         self.assertEqual(twice["created"]["a"][2], 2)
 
-    def test_ancestors_are_asked_for_one_by_one(self) -> None:
-        def ancestors():
-            yield [self.entry("a")]
-            self.fail("all names were found")
-
-        self.assertEqual(difference([self.entry("a")], ancestors())["changed"].keys(), {"a"})
-        self.assertEqual(difference([self.entry("a", deleted=True)], iter(())), {
+    def test_complete(self) -> None:
+        """Then nobody needs to read the layers below."""
+        found = Difference([self.entry("a"), self.entry("/b")])
+        for below, is_complete in (([self.entry("c")], False), ([self.entry("/a")], False), ([self.entry("b")], True)):
+            found.compare(below)
+            self.assertIs(found.is_complete, is_complete)
+        self.assertTrue(Difference([self.entry("a", deleted=True)]).is_complete)
+        self.assertEqual(self.difference([self.entry("a", deleted=True)]), {
             "deleted": {"a": self.entry("a", deleted=True)[1:]}, "changed": {}, "created": {}
         })

@@ -44,11 +44,11 @@ class CrashTests(CrashCase):
             content = image_json(name, parent)
             done.tag.append(image_id(name))
             try:
-                await registry.images.put_json(image_id(name), content)
+                await registry.image_pushes.put_json(image_id(name), content)
                 if name == "b":
                     await registry.image_tags.set(REPOSITORY, LATEST, image_id(name))
-                await registry.images.put_layer(image_id(name), Parts(layer(name)))
-                await registry.images.put_checksum(image_id(name), [payload(content, layer(name))])
+                await registry.image_pushes.put_layer(image_id(name), Parts(layer(name)))
+                await registry.image_pushes.put_checksum(image_id(name), [payload(content, layer(name))])
             except ImageExists:
                 pass
             done.complete.add(name)

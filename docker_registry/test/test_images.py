@@ -27,7 +27,8 @@ from docker_registry.errors import (
 from docker_registry.names import ImageId, Repository, Tag
 from docker_registry.registry.bridge import GZIP
 from docker_registry.registry.documents import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX
-from docker_registry.registry.images import MAX_CHAIN
+from docker_registry.registry.imagepushes import WAITING, ImagePushes
+from docker_registry.registry.layers import MAX_CHAIN
 from docker_registry.registry.purge import UploadPurge
 from docker_registry.storage import layout
 from docker_registry.test.registry_case import LATEST, Held, Parts, RegistryCase
@@ -75,16 +76,20 @@ def payload(content: bytes, bytes_: bytes) -> str:
 
 
 class ImageCase(RegistryCase):
+    @property
+    def pushes(self) -> ImagePushes:
+        return self.registry.image_pushes
+
     def put_json(self, name: str, parent: str | None = None, **members: Any) -> bytes:
         content = image_json(name, parent, **members)
-        self.now(self.registry.images.put_json(image_id(name), content))
+        self.now(self.pushes.put_json(image_id(name), content))
         return content
 
     def put_layer(self, name: str, content: bytes) -> None:
-        self.now(self.registry.images.put_layer(image_id(name), Parts(content)))
+        self.now(self.pushes.put_layer(image_id(name), Parts(content)))
 
     def confirm(self, name: str, *sums: str) -> None:
-        self.now(self.registry.images.put_checksum(image_id(name), sums))
+        self.now(self.pushes.put_checksum(image_id(name), sums))
 
     def push_image(self, name: str, parent: str | None = None, content: bytes | None = None) -> bytes:
         content = layer(name) if content is None else content
@@ -160,29 +165,29 @@ class StateTests(ImageCase):
             (with_parent("a", ["x"]), "Image depends on a non existing parent"),
             (image_json("a", parent="a"), "Image depends on a non existing parent"),
         ):
-            error = self.fails(self.registry.images.put_json(image_id("a"), content), ImageInvalid)
+            error = self.fails(self.pushes.put_json(image_id("a"), content), ImageInvalid)
             self.assertEqual(str(error), text)
         self.assertEqual(self.keys(), [])
 
     def test_complete_is_immutable(self) -> None:
         self.push_image("a")
-        self.fails(self.registry.images.put_json(image_id("a"), image_json("a")), ImageExists)
-        self.fails(self.registry.images.put_layer(image_id("a"), Parts(b"x")), ImageExists)
-        self.fails(self.registry.images.put_checksum(image_id("a"), ["sha256:" + "0" * 64]), ImageNotInProgress)
+        self.fails(self.pushes.put_json(image_id("a"), image_json("a")), ImageExists)
+        self.fails(self.pushes.put_layer(image_id("a"), Parts(b"x")), ImageExists)
+        self.fails(self.pushes.put_checksum(image_id("a"), ["sha256:" + "0" * 64]), ImageNotInProgress)
         self.confirm("a", payload(image_json("a"), layer("a")))         # the same once more does no harm
 
     def test_layer_before_json(self) -> None:
-        self.fails(self.registry.images.put_layer(image_id("a"), Parts(b"x")), ImageUnknown)
-        self.fails(self.registry.images.put_checksum(image_id("a"), ["sha256:x"]), ImageUnknown)
+        self.fails(self.pushes.put_layer(image_id("a"), Parts(b"x")), ImageUnknown)
+        self.fails(self.pushes.put_checksum(image_id("a"), ["sha256:x"]), ImageUnknown)
 
     def test_checksum_before_layer(self) -> None:
         self.put_json("a")
-        self.fails(self.registry.images.put_checksum(image_id("a"), ["sha256:x"]), ChecksumMismatch)
+        self.fails(self.pushes.put_checksum(image_id("a"), ["sha256:x"]), ChecksumMismatch)
 
     def test_wrong_checksum(self) -> None:
         described = self.put_json("a")
         self.put_layer("a", layer("a"))
-        self.fails(self.registry.images.put_checksum(image_id("a"), ["sha256:" + "0" * 64, "md5:1"]), ChecksumMismatch)
+        self.fails(self.pushes.put_checksum(image_id("a"), ["sha256:" + "0" * 64, "md5:1"]), ChecksumMismatch)
         self.fails(self.registry.images.get(image_id("a")), ImageInProgress)
         self.confirm("a", "tarsum+sha256:" + "0" * 64, payload(described, layer("a")))
         self.assertEqual(self.layer_of("a"), layer("a"))
@@ -190,18 +195,17 @@ class StateTests(ImageCase):
     def test_checksum_that_came_first(self) -> None:
         """docker up to 0.5.2 sends it with the JSON, and then no more."""
         described, content = image_json("a"), layer("a")
-        images = self.registry.images
-        self.now(images.put_json(image_id("a"), described, payload(described, content)))
-        self.fails(images.put_layer(image_id("a"), Parts(b"other")), ChecksumMismatch)
+        self.now(self.pushes.put_json(image_id("a"), described, payload(described, content)))
+        self.fails(self.pushes.put_layer(image_id("a"), Parts(b"other")), ChecksumMismatch)
         self.put_layer("a", content)
         self.assertEqual(self.layer_of("a"), content)
-        self.fails(images.put_json(image_id("b"), image_json("b"), "nonsense"), ImageInvalid)
+        self.fails(self.pushes.put_json(image_id("b"), image_json("b"), "nonsense"), ImageInvalid)
 
     def test_client_that_vanishes(self) -> None:
         """Nothing of half a layer is left, and the push begins again."""
         self.put_json("a")
         before = self.keys()
-        self.fails(self.registry.images.put_layer(image_id("a"), Parts(b"half", error=SourceGone())), SourceGone)
+        self.fails(self.pushes.put_layer(image_id("a"), Parts(b"half", error=SourceGone())), SourceGone)
         self.assertEqual(self.keys(), before)
         self.push_image("a")
         self.assertEqual(self.layer_of("a"), layer("a"))
@@ -214,7 +218,7 @@ class StateTests(ImageCase):
         self.put_layer("a", layer("yours"))
         self.confirm("a", payload(described, layer("mine")))
         self.fails(
-            self.registry.images.put_checksum(image_id("a"), [payload(described, layer("yours"))]), ImageNotInProgress
+            self.pushes.put_checksum(image_id("a"), [payload(described, layer("yours"))]), ImageNotInProgress
         )
         self.assertEqual(self.layer_of("a"), layer("mine"))
         self.assertEqual(self.keys(layout.image_pushed(image_id("a"))), [])
@@ -229,11 +233,25 @@ class StateTests(ImageCase):
         found = self.now(self.registry.images.get(image_id("a")))
         self.assertEqual((found.content, self.layer_of("a")), (first, layer("first")))
 
+    def test_many_layers_of_one_id(self) -> None:
+        """The oldest is forgotten: to find the right one each may have to be read."""
+        described = self.put_json("a")
+        layers = [layer(str(number)) for number in range(WAITING + 1)]
+        for each in layers:
+            self.put_layer("a", each)
+            self.clock.advance(1)
+        self.assertEqual(len(self.keys(layout.image_pushed(image_id("a")))), WAITING)
+        self.fails(
+            self.pushes.put_checksum(image_id("a"), [payload(described, layers[0])]), ChecksumMismatch
+        )
+        self.confirm("a", payload(described, layers[1]))
+        self.assertEqual(self.layer_of("a"), layers[1])
+
     def test_slow_and_fast_push_of_one_id(self) -> None:
         """Who comes second is told so, and what was published stays."""
         described = self.put_json("a")
         slow = Held()
-        pushed = Deferred.fromCoroutine(self.registry.images.put_layer(image_id("a"), slow))
+        pushed = Deferred.fromCoroutine(self.pushes.put_layer(image_id("a"), slow))
         slow.give(b"half of ")
         self.put_layer("a", layer("fast"))
         self.confirm("a", payload(described, layer("fast")))
@@ -247,7 +265,7 @@ class StateTests(ImageCase):
         """It was killed in the middle: what it left goes when uploads do that nobody came back to."""
         self.put_json("a")
         before = self.keys()
-        pushed = Deferred.fromCoroutine(self.registry.images.put_layer(image_id("a"), Held()))
+        pushed = Deferred.fromCoroutine(self.pushes.put_layer(image_id("a"), Held()))
         self.assertNoResult(pushed)
         self.assertEqual(len(self.keys()), len(before) + 1)
         purge = UploadPurge(
@@ -284,7 +302,7 @@ class AncestryTests(ImageCase):
             self.put_json(f"i{number}", previous)
             previous = f"i{number}"
         error = self.fails(
-            self.registry.images.put_json(image_id("last"), image_json("last", parent=previous)), ImageInvalid
+            self.pushes.put_json(image_id("last"), image_json("last", parent=previous)), ImageInvalid
         )
         self.assertIn("127", str(error))
 
@@ -437,7 +455,7 @@ class FromV2Tests(ImageCase):
         self.push_v2("a", "b")
         parent = self.top()
         content = with_parent("child", str(parent))
-        self.now(self.registry.images.put_json(image_id("child"), content))
+        self.now(self.pushes.put_json(image_id("child"), content))
         self.put_layer("child", layer("child"))
         self.confirm("child", payload(content, layer("child")))
         self.tag("child", Tag("child"))

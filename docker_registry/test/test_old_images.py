@@ -69,7 +69,7 @@ class StateTests(OldImageCase):
         for name, number in (("garbage", 0), ("quoted", 1), ("wrong", 1), ("again", 0)):
             found = self.now(self.registry.images.get(ImageId(old_stores.id_of(name))))
             self.assertEqual(len(found.sums), number, name)
-            self.fails(self.registry.images.put_checksum(found.id, found.sums), ImageNotInProgress)
+            self.fails(self.registry.image_pushes.put_checksum(found.id, found.sums), ImageNotInProgress)
         self.digest("sums", "wrong")
         wrong = self.now(self.registry.images.get(ImageId(old_stores.id_of("wrong"))))
         self.assertEqual(wrong.sums, (payload_sum(wrong.content, self.tree.layer(self.tree.images[str(wrong.id)])),))
@@ -85,11 +85,11 @@ class StateTests(OldImageCase):
         for name in ("unfinished", "no-layer"):
             image = ImageId(old_stores.id_of(name))
             content = self.before[layout.image_json(image)].content
-            self.now(self.registry.images.put_json(image, bytes(content)))
+            self.now(self.registry.image_pushes.put_json(image, bytes(content)))
             self.fails(self.registry.images.get(image), ImageInProgress)
-            self.fails(self.registry.images.put_checksum(image, ["sha256:" + "0" * 64]), ChecksumMismatch)
-            self.now(self.registry.images.put_layer(image, Parts(b"new")))
-            self.now(self.registry.images.put_checksum(image, [payload_sum(bytes(content), b"new")]))
+            self.fails(self.registry.image_pushes.put_checksum(image, ["sha256:" + "0" * 64]), ChecksumMismatch)
+            self.now(self.registry.image_pushes.put_layer(image, Parts(b"new")))
+            self.now(self.registry.image_pushes.put_checksum(image, [payload_sum(bytes(content), b"new")]))
             found = self.now(self.registry.images.get(image))
             reader = self.now(self.registry.images.open_layer(found))
             self.assertEqual(self.successResultOf(reader.read(100)), b"new")
@@ -98,9 +98,9 @@ class StateTests(OldImageCase):
         """A checksum of 0.6 that is none does not keep a layer from being pushed."""
         image = ImageId(old_stores.id_of("unfinished"))
         self.successResultOf(self.storage.put(layout.image_checksum(image), b"\xff\xfe:\xfd"))
-        self.now(self.registry.images.put_layer(image, Parts(b"new")))
+        self.now(self.registry.image_pushes.put_layer(image, Parts(b"new")))
         content = bytes(self.before[layout.image_json(image)].content)
-        self.now(self.registry.images.put_checksum(image, [payload_sum(content, b"new")]))
+        self.now(self.registry.image_pushes.put_checksum(image, [payload_sum(content, b"new")]))
 
     def test_ancestry_that_is_torn_or_missing(self) -> None:
         """The parents say the same."""

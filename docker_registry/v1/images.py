@@ -61,11 +61,11 @@ class ImageRoutes:
 
     async def get_files(self, request: Request, image: str) -> None:
         found = await self._found(image)
-        self._send(request, [JSON], json.dumps(await self._registry.contents.files(found)).encode())
+        self._send(request, [JSON], await self._registry.contents.files(found))
 
     async def get_diff(self, request: Request, image: str) -> None:
         found = await self._found(image)
-        self._send(request, [JSON], json.dumps(await self._registry.contents.difference(found)).encode())
+        self._send(request, [JSON], await self._registry.contents.difference(found))
 
     async def _found(self, text: str) -> Image:
         """:raises ImageIdInvalid: no id of today, nor one that an old store has an image of."""
@@ -85,11 +85,11 @@ class ImageRoutes:
 
     async def put_json(self, request: Request, image: ImageId) -> None:
         content = await request.body.read_all(LIMIT)
-        await self._registry.images.put_json(image, content, _text(request, b"x-docker-checksum"))
+        await self._registry.image_pushes.put_json(image, content, _text(request, b"x-docker-checksum"))
         send_json(request, True)
 
     async def put_layer(self, request: Request, image: ImageId) -> None:
-        await self._registry.images.put_layer(image, request.body)
+        await self._registry.image_pushes.put_layer(image, request.body)
         send_json(request, True)
 
     async def put_checksum(self, request: Request, image: ImageId) -> None:
@@ -99,7 +99,7 @@ class ImageRoutes:
             raise Wrong(400, "Missing Image's checksum")
         if not all(":" in each for each in offered):
             raise Wrong(400, "Invalid checksum format")
-        await self._registry.images.put_checksum(image, offered)
+        await self._registry.image_pushes.put_checksum(image, offered)
         send_json(request, True)
 
 

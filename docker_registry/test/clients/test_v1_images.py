@@ -85,7 +85,7 @@ class JsonTests(V1Case):
         second = image(id=first.id, comment="second")
         self.put_image(second).says(True)
         layer = self.put_layer(second)
-        self.confirm(second, payload=payload_sum(second.json, layer)).says(True)
+        self.confirm_payload(second, layer)
         self.assertComplete(second, layer)
 
     def test_complete(self) -> None:
@@ -128,7 +128,7 @@ class LayerTests(V1Case):
         layer = gzip.compress(made.archive)
         self.call("PUT", self.of(made, "layer"), pieces(layer) if chunked else layer, FORM).says(True)
         self.assertUploading(made)
-        self.confirm(made, payload=payload_sum(made.json, layer)).says(True)
+        self.confirm_payload(made, layer)
         self.assertComplete(made, layer)
 
     def test_twice(self) -> None:
@@ -136,7 +136,7 @@ class LayerTests(V1Case):
         for confirmed in (0, 1):
             made = self.started()
             layers = [self.put_layer(made), self.put_layer(made, gzip.compress(made.archive, 9))]
-            self.confirm(made, payload=payload_sum(made.json, layers[confirmed])).says(True)
+            self.confirm_payload(made, layers[confirmed])
             self.assertComplete(made, layers[confirmed])
 
     @rows({
@@ -181,7 +181,7 @@ class LayerTests(V1Case):
         made = self.started()
         layer = self.put_layer(made, b"\x1f\x8bno gzip")
         self.confirm(made, expected_tarsum(made.json, made.archive)).error(400, MISMATCH)
-        self.confirm(made, payload=payload_sum(made.json, layer)).says(True)
+        self.confirm_payload(made, layer)
         self.assertComplete(made, layer)
         self.put_tag("latest", made).says(True)
         self.call("GET", self.below("tags")).says({"latest": made.id})
@@ -213,7 +213,7 @@ class ChecksumTests(V1Case):
         layer = self.put_layer(made)
         self.confirm(made, *offered).error(400, MISMATCH)
         self.assertUploading(made)
-        self.confirm(made, payload=payload_sum(made.json, layer)).says(True)
+        self.confirm_payload(made, layer)
         self.assertComplete(made, layer)
 
     def test_none(self) -> None:
@@ -236,7 +236,7 @@ class ChecksumTests(V1Case):
         """Two clients that push the same are both content; any other sum comes too late."""
         made = image()
         layer = self.push(made)
-        self.confirm(made, payload=payload_sum(made.json, layer)).says(True)
+        self.confirm_payload(made, layer)
         self.confirm(made, WRONG).error(409, NOTHING_TO_CONFIRM)
         self.confirm(made, payload=payload_sum(made.json, b"other")).error(409, NOTHING_TO_CONFIRM)
         self.assertComplete(made, layer)
@@ -268,7 +268,7 @@ class ChecksumTests(V1Case):
         self.put_image(second).says(True)
         self.confirm(second, payload=payload_sum(second.json, layer)).error(400, MISMATCH)
         self.put_layer(second, layer)
-        self.confirm(second, payload=payload_sum(second.json, layer)).says(True)
+        self.confirm_payload(second, layer)
         self.assertComplete(second, layer)
 
 
@@ -285,7 +285,7 @@ class BrokenPushTests(V1Case):
         self.assertUploading(made)
         self.confirm(made, payload=payload_sum(made.json, row[0])).error(400, MISMATCH)
         layer = self.put_layer(made)
-        self.confirm(made, payload=payload_sum(made.json, layer)).says(True)
+        self.confirm_payload(made, layer)
         self.assertComplete(made, layer)
 
     def test_retry_from_the_beginning(self) -> None:
@@ -302,7 +302,7 @@ class BrokenPushTests(V1Case):
         for layer in layers:
             self.put_image(made).says(True)
             self.put_layer(made, layer)
-        self.confirm(made, payload=payload_sum(made.json, layers[winner])).says(True)
+        self.confirm_payload(made, layers[winner])
         self.confirm(made, payload=payload_sum(made.json, layers[1 - winner])).error(409, NOTHING_TO_CONFIRM)
         self.put_image(made).error(409, EXISTS)
         self.call("PUT", self.of(made, "layer"), pieces(layers[1 - winner])).error(409, EXISTS)

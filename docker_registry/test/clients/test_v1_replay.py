@@ -179,7 +179,7 @@ class BothProtocolTests(ReplayCase):
         self.assertEqual([each.get("empty_layer", False) for each in history], [False, True, False, False])
         self.assertPulls(pushed)
 
-    def push_through_v2(self, *archives: bytes) -> None:
+    def push_with_skopeo(self, *archives: bytes) -> None:
         directory = self.directory()
         layout = Layout(directory / "layout")
         layout.name(image=layout.add_stack(*archives))
@@ -189,7 +189,7 @@ class BothProtocolTests(ReplayCase):
     def v2_then_v1(self, kind: type[Docker]) -> None:
         """Ids, JSON and layers hang together, and a container sees the same."""
         archives = [each.archive for each in chain() if each.archive]
-        self.push_through_v2(*archives)
+        self.push_with_skopeo(*archives)
         pulled = self.docker(kind).pull(self.name, "latest")
         self.assertEqual(contents([each.archive for each in pulled]), contents(archives))
         parents = [json.loads(each.json).get("parent") for each in pulled]
@@ -201,7 +201,7 @@ class BothProtocolTests(ReplayCase):
     def v2_then_v1_on_top(self, kind: type[Docker]) -> None:
         """What was pulled through v1 from a v2 image is pushed with one image more, and only that is sent."""
         archives = [each.archive for each in chain() if each.archive]
-        self.push_through_v2(*archives)
+        self.push_with_skopeo(*archives)
         pulled = self.docker(kind).pull(self.name, "latest")
         longer = (*pulled, image(pulled[-1].id))
         client = self.docker(kind)

@@ -8,12 +8,15 @@ import os
 from typing import Any
 from urllib.parse import urlsplit
 
+from docker_registry.registry.documents import DOCKER_MANIFEST
 from docker_registry.test.clients import v1_wire
 from docker_registry.test.clients.conformance import Conformance, base
-from docker_registry.test.clients.v1_clients import pieces
+from docker_registry.test.clients.pushing import Repository
+from docker_registry.test.clients.replaying import CONFIG, LAYER
+from docker_registry.test.clients.v1_clients import address, pieces
 from docker_registry.test.clients.v1_images import Image, image, payload_sum
 from docker_registry.test.clients.v1_wire import Body, V1Answer
-from docker_registry.test.clients.wire import Wrong
+from docker_registry.test.clients.wire import Wrong, digest_of
 from docker_registry.test.layer_case import expected_tarsum
 
 AGENT = ("User-Agent", "docker/1.5.0 go/go1.4.1 git-commit/a8a31ef kernel/3.16.0 os/linux arch/amd64")
@@ -38,10 +41,8 @@ class V1Case(Conformance):
         return urlsplit(base()).netloc
 
     @property
-    def address(self) -> tuple[str, int]:
-        parts = urlsplit(base())
-        assert parts.hostname is not None
-        return parts.hostname, parts.port or 80
+    def address(self) -> v1_wire.Address:
+        return address(self.host)
 
     def call(self, method: str, target: str, body: Body = None, *fields: tuple[str, str]) -> V1Answer:
         """One request; `Authorization`, `User-Agent` and so on only as given. Pieces go as chunks."""
@@ -86,6 +87,9 @@ class V1Case(Conformance):
         given = [("X-Docker-Checksum", checksum), ("X-Docker-Checksum-Payload", payload)]
         return self.call("PUT", self.of(image, "checksum"), b"", *[each for each in given if each[1]])
 
+    def confirm_payload(self, image: Image, layer: bytes) -> None:
+        self.confirm(image, payload=payload_sum(image.json, layer)).says(True)
+
     def push(self, image: Image, layer: bytes | None = None) -> bytes:
         """All of it; what was sent as its layer."""
         self.put_image(image).says(True)
@@ -93,10 +97,13 @@ class V1Case(Conformance):
         self.confirm(image, expected_tarsum(image.json, image.archive), payload_sum(image.json, layer)).says(True)
         return layer
 
-    def pushed(self, parent: str | None = None, **more: Any) -> Image:
-        """A fresh image, complete."""
+    def pushed(self, parent: str | None = None, layer: bytes | None = None, **more: Any) -> Image:
+        """A fresh image, complete.
+
+        :param layer: as it is sent; else the archive is packed.
+        """
         made = image(parent, **more)
-        self.push(made)
+        self.push(made, layer)
         return made
 
     def started(self, parent: str | None = None, **more: Any) -> Image:
@@ -104,6 +111,33 @@ class V1Case(Conformance):
         made = image(parent, **more)
         self.put_image(made).says(True)
         return made
+
+    def push_through_v2(self, *archives: bytes, tag: str = "latest", config: Any = None, kind: str = LAYER) -> str:
+        """Push an image of these layers, packed; the digest of its manifest."""
+        repository = Repository(self.wire, self.name)
+        document = {
+            "architecture": "amd64", "os": "linux", "config": {"Cmd": ["sh"]},
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(each) for each in archives]},
+        }
+        layers = [gzip.compress(each, 1, mtime=0) for each in archives]
+        made = json.dumps(document if config is None else config).encode()
+        described = []
+        for content, media_type in [(made, CONFIG), *((each, kind) for each in layers)]:
+            repository.push_post(digest_of(content), content).expect(201)
+            described.append({"mediaType": media_type, "size": len(content), "digest": digest_of(content)})
+        members = {"mediaType": DOCKER_MANIFEST, "config": described[0], "layers": described[1:]}
+        manifest = json.dumps({"schemaVersion": 2, **members}).encode()
+        repository.push_manifest(tag, digest_of(manifest), manifest)
+        return digest_of(manifest)
+
+    def seen(self, tag: str = "latest") -> Image:
+        """What a tag is for clients of v1, without its layer."""
+        id = self.call("GET", self.below(f"tags/{tag}")).expect(200).json
+        return Image(id, self.call("GET", self.of(id, "json")).expect(200).body, b"")
+
+    def pushed_through_v2(self, *archives: bytes) -> Image:
+        self.push_through_v2(*archives)
+        return self.seen()
 
     def assertComplete(self, image: Image, layer: bytes) -> None:
         self.assertEqual(self.call("GET", self.of(image, "json")).expect(200).body, image.json)
