@@ -80,7 +80,8 @@ class Config(Reporting):
         description="Whether an index may name manifests that its repository does not hold (sparse indexes).",
     )
     max_manifest_bytes: Bytes = Field(
-        default=4 << 20, ge=4 << 20, le=16 << 20, description="Longest manifest. Clients count on 4MiB."
+        default=4 << 20, ge=4 << 20, le=16 << 20,
+        description="Longest manifest, or JSON of protocol v1. Clients count on 4MiB.",
     )
     max_manifest_references: int = Field(
         default=10_000, ge=100,

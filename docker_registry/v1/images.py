@@ -12,7 +12,6 @@ from docker_registry.registry.registry import Registry
 from docker_registry.storage.interface import IFile
 from docker_registry.threads import Runner
 from docker_registry.v1.answers import JSON, cached, send_json
-from docker_registry.v1.bodies import LIMIT
 from docker_registry.v1.problems import Wrong
 from docker_registry.web.ranges import parse_range
 from docker_registry.web.request import Headers, Request
@@ -84,7 +83,7 @@ class ImageRoutes:
     # Pushing
 
     async def put_json(self, request: Request, image: ImageId) -> None:
-        content = await request.body.read_all(LIMIT)
+        content = await request.body.read_all(self._registry.settings.max_manifest_bytes)
         await self._registry.image_pushes.put_json(image, content, _text(request, b"x-docker-checksum"))
         send_json(request, True)
 
