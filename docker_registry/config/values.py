@@ -145,11 +145,13 @@ def _at_least_one(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-Endpoints = Annotated[
+AnyEndpoints = Annotated[
     tuple[Annotated[str, AfterValidator(endpoint)], ...],
-    AfterValidator(_at_least_one),
     Allowed("a list of Twisted's endpoint strings, such as tcp:5000:interface=127.0.0.1"),
 ]
+
+
+Endpoints = Annotated[AnyEndpoints, AfterValidator(_at_least_one)]
 
 
 def why_not_usable(path: Path) -> str | None:

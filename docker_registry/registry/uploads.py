@@ -170,6 +170,11 @@ class Uploads:
         """
         await self._shield(self._cancel(repository, upload))
 
+    @property
+    def open(self) -> int:
+        """Sessions that are known to be."""
+        return self._count.total()
+
     def held(self, upload: UploadId) -> AbstractContextManager[bool]:
         """Whether no request works on the session; then none does in the block."""
         return self._locks.tried(upload)
