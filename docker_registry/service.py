@@ -28,7 +28,7 @@ from docker_registry.config.load import Loaded
 from docker_registry.config.model import Config
 from docker_registry.config.problems import EXIT_STATUS, ConfigError, Problem
 from docker_registry.deferreds import deferred, outcomes
-from docker_registry.errors import StorageError
+from docker_registry.errors import StorageError, StoreUnavailable
 from docker_registry.front import Front
 from docker_registry.metrics.table import Table
 from docker_registry.process import Process, open_files
@@ -224,7 +224,8 @@ async def _listen(text: str, endpoint: IStreamServerEndpoint, site: Factory) -> 
 
 def _may_pass(error: StorageError) -> bool:
     """Whether it may be over at the next attempt, without anybody changing the configuration."""
-    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING
+    cause = error.__cause__
+    return isinstance(error, StoreUnavailable) or (isinstance(cause, OSError) and cause.errno in _PASSING)
 
 
 _PASSING = {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE}
@@ -287,7 +288,7 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
         process=Process(reactor),
         notifier=Notifier(environ),
         grace=config.shutdown_grace,
-        place=f"below {config.storage_path}" if config.storage == "local" else "in memory",
+        place=_place(config),
         warnings=[*loaded.warnings, *doubts],
         companions=companions,
         became=pulse.became if pulse is not None else lambda _: None,
@@ -295,6 +296,17 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
     if table is not None:
         companions.append(AdminListener(reactor, time.monotonic, table, admin, service.give_up))
     return service
+
+
+def _place(config: Config) -> str:
+    """Where images are kept, for the log."""
+    match config.storage:
+        case "local":
+            return f"below {config.storage_path}"
+        case "s3":
+            return f"in bucket {config.bucket} below {config.storage_path or '/'}"
+        case "memory":
+            return "in memory"
 
 
 def core(

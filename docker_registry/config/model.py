@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from docker_registry.config.limits import Limits
 from docker_registry.config.mail import Mail
 from docker_registry.config.reporting import Reporting
+from docker_registry.config.s3 import S3
 from docker_registry.config.values import (
     Allowed,
     Bytes,
@@ -26,7 +27,7 @@ SAMPLE_SECRET = "REPLACEME"
 """What config_sample.yml has for ``secret_key``: known to everybody, and so good for nothing but trying out."""
 
 
-class Config(Reporting):
+class Config(S3, Reporting):
     """What one flavor comes to."""
 
     standalone: Annotated[bool, Allowed("true")] = Field(
@@ -34,13 +35,15 @@ class Config(Reporting):
         description="Whether the registry stands alone. `false` made docker-registry 0.x ask an index for the rights "
         "of a client; no such index is supported, so only `true` is accepted.",
     )
-    storage: Literal["local", "memory"] = Field(
+    storage: Literal["local", "memory", "s3"] = Field(
         default="local",
-        description="Where images are kept: `local` in a directory, `memory` nowhere, so that they are gone when the "
-        "registry stops.",
+        description="Where images are kept: `local` in a directory, `s3` in a bucket, `memory` nowhere, so that they "
+        "are gone when the registry stops.",
     )
     storage_path: StoragePath = Field(
-        default=None, description="The directory of `local`; made when it is absent. Required there."
+        default=None,
+        description="The directory of `local`; made when it is absent. Required there. In the bucket of `s3` all keys "
+        "begin with it: `/prod` is `prod/…`, and without it they begin at the top.",
     )
     sync: bool = Field(
         default=True,
@@ -105,6 +108,13 @@ class Config(Reporting):
         if not value:
             raise unsuitable("an index of docker-registry 0.x is not supported; remove the line, and let a proxy "
                              "before the registry decide who may do what")
+        return value
+
+    @field_validator("storage")
+    @classmethod
+    def _bucket_given(cls, value: str, info: ValidationInfo) -> str:
+        if value == "s3" and not (info.data.get("s3_bucket") or info.data.get("boto_bucket")):
+            raise unsuitable("s3_bucket is missing, and storage is s3")
         return value
 
     @field_validator("storage_path")

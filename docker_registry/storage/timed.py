@@ -101,6 +101,10 @@ class TimedWriter(_Timed):
     def offset(self) -> int:
         return self._writer.offset  # type: ignore[no-any-return]
 
+    @property
+    def mark(self) -> str:
+        return self._writer.mark  # type: ignore[no-any-return]
+
     def write(self, parts: Sequence[bytes], digesters: Sequence[Digester] = ()) -> Deferred[None]:
         return self._time("write", perf_counter(), self._writer.write(parts, digesters))
 
