@@ -88,6 +88,7 @@ async def _warm(reactor: Any, loaded: Loaded) -> None:
         async for size in warming.read(work):
             bar.update(size)
     left = await warming.set_tags(work)
+    await registry.close()
     await storage.close()
     click.echo(f"{len(work.tags) - left} tags are ready" + (f", {left} cannot be served by v2" if left else ""))
 

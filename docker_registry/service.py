@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from twisted.application.service import Service
@@ -16,21 +17,18 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybe
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from docker_registry import mail, watching
-from docker_registry.admin.listener import AdminListener
+from docker_registry import mail
 from docker_registry.config.load import Loaded
 from docker_registry.config.model import Config
 from docker_registry.config.problems import EXIT_STATUS, ConfigError, Problem
 from docker_registry.deferreds import deferred, outcomes
-from docker_registry.errors import StorageError, StoreUnavailable
+from docker_registry.errors import StorageError
 from docker_registry.front import Front
-from docker_registry.metrics.table import Table
+from docker_registry.logs.lines import Lines
 from docker_registry.process import Process, open_files
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
@@ -40,8 +38,13 @@ from docker_registry.systemd import Notifier
 from docker_registry.threads import Threads
 from docker_registry.v1.routes import V1
 from docker_registry.v2.routes import V2
+from docker_registry.web.access_log import FORMS, AccessLog
 from docker_registry.web.limits import Limits
-from docker_registry.web.site import Site
+from docker_registry.web.request import Request
+from docker_registry.web.site import Finished, Site
+
+CACHE = ".cache"
+"""In the directory of a local store, which hides such names."""
 
 LAST_STEPS = 10.0
 """Seconds for what is left after the grace: connections that are being cut, and writes that must not be torn."""
@@ -64,8 +67,8 @@ class RegistryService(Service):
     :param grace: seconds that requests have when the daemon stops.
     :param place: where images are kept, for the line that says so.
     :param warnings: what an operator should mend, to be logged.
+    :param access: where requests are logged.
     :param companions: started before everything else, and stopped after it, the last first.
-    :param became: told how it is: ``"ready"``, then ``"draining"``.
     """
 
     log = Logger()
@@ -85,8 +88,8 @@ class RegistryService(Service):
         grace: float,
         place: str,
         warnings: Sequence[str] = (),
+        access: Lines | None = None,
         companions: Sequence[Companion] = (),
-        became: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._reactor = reactor
         self._storage = storage
@@ -99,8 +102,8 @@ class RegistryService(Service):
         self._grace = grace
         self._place = place
         self._warnings = warnings
+        self._access = access
         self._companions = companions
-        self._became = became
         self._ports: list[IListeningPort] = []
         self._started: Deferred[None] | None = None
         self._drained: Deferred[None] | None = None
@@ -133,17 +136,17 @@ class RegistryService(Service):
             if self.running:
                 self._registry.start()
                 self._say_ready()
-        except Exception as error:
-            self.give_up(error)
-
-    def give_up(self, error: Exception) -> None:
-        """End the process, since it cannot start for that reason."""
-        if isinstance(error, CannotStart | StorageError):
-            self.log.critical("cannot start: {reason}", reason=str(error))
-            self._process.stop(1 if isinstance(error, StorageError) and _may_pass(error) else EXIT_STATUS)
-        else:
-            self.log.failure("the registry cannot start", Failure(error))
+        except CannotStart as error:
+            self._give_up(EXIT_STATUS, str(error))
+        except StorageError as error:
+            self._give_up(1 if _may_pass(error) else EXIT_STATUS, str(error))
+        except Exception:
+            self.log.failure("the registry cannot start")
             self._process.stop(1)
+
+    def _give_up(self, status: int, reason: str) -> None:
+        self.log.critical("cannot start: {reason}", reason=reason)
+        self._process.stop(status)
 
     def _say_ready(self) -> None:
         addresses = [_address(port.getHost()) for port in self._ports]
@@ -153,7 +156,6 @@ class RegistryService(Service):
             place=self._place,
             hint=_hint(addresses),
         )
-        self._became("ready")
         self._notifier.ready()
         if self._notifier.interval:
             self._pings.start(self._notifier.interval)
@@ -170,7 +172,6 @@ class RegistryService(Service):
     @deferred
     async def stopService(self) -> None:
         """No new connections, then the requests in flight, then what must not be torn, then the store."""
-        self._became("draining")
         await maybeDeferred(super().stopService)
         self._notifier.stopping()
         closing = [maybeDeferred(port.stopListening) for port in self._ports]
@@ -193,10 +194,13 @@ class RegistryService(Service):
         await outcomes(*closing)
         if self._pings.running:
             self._pings.stop()
+        await self._registry.close()
         await self._storage.close()
-        for each in reversed(self._companions):
+        if self._access is not None:
+            await self._in_time(Deferred.fromCoroutine(self._access.close()), LAST_STEPS)
+        for companion in reversed(self._companions):
             with self.log.failuresHandled("stopping"):
-                await each.stop()
+                await companion.stop()
         self._pool.stop()
 
     async def _in_time(self, waiting: Deferred[None], seconds: float) -> bool:
@@ -211,7 +215,7 @@ class CannotStart(Exception):
     """The text says why, in one line."""
 
 
-async def _listen(text: str, endpoint: IStreamServerEndpoint, site: Factory) -> IListeningPort:
+async def _listen(text: str, endpoint: IStreamServerEndpoint, site: Site) -> IListeningPort:
     """:raises CannotStart: the port is in use, or may not be used."""
     try:
         return await endpoint.listen(site)
@@ -224,8 +228,7 @@ async def _listen(text: str, endpoint: IStreamServerEndpoint, site: Factory) -> 
 
 def _may_pass(error: StorageError) -> bool:
     """Whether it may be over at the next attempt, without anybody changing the configuration."""
-    cause = error.__cause__
-    return isinstance(error, StoreUnavailable) or (isinstance(cause, OSError) and cause.errno in _PASSING)
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING
 
 
 _PASSING = {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE}
@@ -263,22 +266,18 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
     config = loaded.config
     limits, doubts = _room(web_limits(config), open_files())
     endpoints = [(text, _endpoint(reactor, text, loaded)) for text in config.listen]
-    admin = [partial(_listen, text, _endpoint(reactor, text, loaded)) for text in config.admin_listen]
-    table = watching.table_of_one(config)
-    pool, runner, storage, registry = core(reactor, config, table)
+    pool, runner, storage, registry = core(reactor, config)
     v1 = V1(registry, runner, time.time, config.registry_endpoints, config.v1)
     front = Front(v1, V2(registry, runner))
-    access = watching.access_log(reactor, config, runner)
+    access = Lines("the access log", config.access_log_file, runner, reactor) if config.access_log != "off" else None
     site = Site(
         reactor,
         front.handle,
         refusal=front.refusal,
         limits=limits,
-        finished=watching.finished(config, access, table),
+        finished=_finished(config, access),
     )
-    pulse = watching.pulse(reactor, table, site, registry) if table is not None else None
-    companions: list[Companion] = [each for each in (mail.alerts(reactor, loaded), access, pulse) if each is not None]
-    service = RegistryService(
+    return RegistryService(
         reactor,
         storage=storage,
         registry=registry,
@@ -288,38 +287,30 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
         process=Process(reactor),
         notifier=Notifier(environ),
         grace=config.shutdown_grace,
-        place=_place(config),
+        place=f"below {config.storage_path}" if config.storage == "local" else "in memory",
         warnings=[*loaded.warnings, *doubts],
-        companions=companions,
-        became=pulse.became if pulse is not None else lambda _: None,
+        access=access,
+        companions=[companion for companion in (mail.alerts(reactor, loaded),) if companion is not None],
     )
-    if table is not None:
-        companions.append(AdminListener(reactor, time.monotonic, table, admin, service.give_up))
-    return service
 
 
-def _place(config: Config) -> str:
-    """Where images are kept, for the log."""
-    match config.storage:
-        case "local":
-            return f"below {config.storage_path}"
-        case "s3":
-            return f"in bucket {config.bucket} below {config.storage_path or '/'}"
-        case "memory":
-            return "in memory"
-
-
-def core(
-    reactor: Any, config: Config, table: Table | None = None
-) -> tuple[ThreadPool, Threads, IStorage, Registry]:
-    """The registry of a configuration without anything that listens. Neither pool nor store is started.
-
-    :param table: where the actions of the store are counted.
-    """
+def core(reactor: Any, config: Config) -> tuple[ThreadPool, Threads, IStorage, Registry]:
+    """The registry of a configuration without anything that listens. Neither pool nor store is started."""
     pool = ThreadPool(minthreads=0, maxthreads=config.threads, name="registry")
     runner = Threads(reactor, pool)
-    storage = watching.timed(choose(config, runner, reactor), config, table)
-    return pool, runner, storage, Registry(storage, runner, reactor, registry_settings(config), time.time)
+    storage = choose(config, runner, reactor)
+    settings = registry_settings(config)
+    return pool, runner, storage, Registry(storage, runner, reactor, settings, time.time, cache=cache_directory(config))
+
+
+def cache_directory(config: Config) -> Path | None:
+    """Where what can be found out again is kept: beside a local store, or for each store below ``cache_path``."""
+    if config.storage == "memory":
+        return None
+    if config.cache_path is not None:
+        store = hashlib.sha256(f"{config.storage} {config.storage_path}".encode()).hexdigest()
+        return config.cache_path / store[:16]
+    return config.storage_path / CACHE if config.storage_path is not None else None
 
 
 def registry_settings(config: Config) -> Settings:
@@ -331,6 +322,7 @@ def registry_settings(config: Config) -> Settings:
         max_uploads=config.max_uploads,
         upload_purge_age=config.upload_purge_age,
         delete_enabled=config.delete_enabled,
+        catalogue_refresh=0.0 if config.storage in ("local", "memory") else config.catalogue_refresh,
         allow_missing_children=config.allow_missing_children,
     )
 
@@ -358,3 +350,26 @@ def _endpoint(reactor: Any, text: str, loaded: Loaded) -> IStreamServerEndpoint:
         reason = "systemd has not handed over such a socket"
         raise ConfigError([Problem(loaded.file, None, f"{loaded.flavor}.listen", f"{text}: {reason}")]) from None
     return endpoint
+
+
+def _finished(config: Config, access: Lines | None) -> list[Finished]:
+    """Who is told of each request that has come to its end."""
+    told: list[Finished] = []
+    if access is not None:
+        told.append(AccessLog(FORMS[config.access_log], access.write).finished)
+    if config.loglevel == "debug":
+        told.append(_log_request)
+    return told
+
+
+def _log_request(request: Request, seconds: float) -> None:
+    _log.debug(
+        "{request.id} {request.client} {request.method} {target} {request.status} {request.sent} bytes "
+        "{milliseconds:.1f} ms",
+        request=request,
+        target=request.target.decode("ascii", "backslashreplace"),
+        milliseconds=seconds * 1000,
+    )
+
+
+_log = Logger()

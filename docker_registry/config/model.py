@@ -10,7 +10,6 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from docker_registry.config.limits import Limits
 from docker_registry.config.mail import Mail
 from docker_registry.config.reporting import Reporting
-from docker_registry.config.s3 import S3
 from docker_registry.config.values import (
     Allowed,
     Bytes,
@@ -27,7 +26,7 @@ SAMPLE_SECRET = "REPLACEME"
 """What config_sample.yml has for ``secret_key``: known to everybody, and so good for nothing but trying out."""
 
 
-class Config(S3, Reporting):
+class Config(Reporting):
     """What one flavor comes to."""
 
     standalone: Annotated[bool, Allowed("true")] = Field(
@@ -35,20 +34,29 @@ class Config(S3, Reporting):
         description="Whether the registry stands alone. `false` made docker-registry 0.x ask an index for the rights "
         "of a client; no such index is supported, so only `true` is accepted.",
     )
-    storage: Literal["local", "memory", "s3"] = Field(
+    storage: Literal["local", "memory"] = Field(
         default="local",
-        description="Where images are kept: `local` in a directory, `s3` in a bucket, `memory` nowhere, so that they "
-        "are gone when the registry stops.",
+        description="Where images are kept: `local` in a directory, `memory` nowhere, so that they are gone when the "
+        "registry stops.",
     )
     storage_path: StoragePath = Field(
-        default=None,
-        description="The directory of `local`; made when it is absent. Required there. In the bucket of `s3` all keys "
-        "begin with it: `/prod` is `prod/…`, and without it they begin at the top.",
+        default=None, description="The directory of `local`; made when it is absent. Required there."
     )
     sync: bool = Field(
         default=True,
         description="Whether a push is answered only when it would survive a power cut. `false` is faster, and for "
         "registries whose content may be lost.",
+    )
+    cache_path: StoragePath = Field(
+        default=None,
+        description="The directory for what can be found out again from what is stored, such as the catalogue: on a "
+        "local disk, not shared with other machines. Unset it lies in `storage_path` of `local`, and otherwise in "
+        "memory.",
+    )
+    catalogue_refresh: Seconds = Field(
+        default=3600.0, ge=60, le=30 * 86400,
+        description="How often the catalogue is read from a store that other registries write to as well: until then "
+        "it does not know what they pushed. It is not for `local` and `memory`, which one registry has for itself.",
     )
     secret_key: SecretStr | None = Field(
         default=None,
@@ -83,8 +91,7 @@ class Config(S3, Reporting):
         description="Whether an index may name manifests that its repository does not hold (sparse indexes).",
     )
     max_manifest_bytes: Bytes = Field(
-        default=4 << 20, ge=4 << 20, le=16 << 20,
-        description="Longest manifest, or JSON of protocol v1. Clients count on 4MiB.",
+        default=4 << 20, ge=4 << 20, le=16 << 20, description="Longest manifest. Clients count on 4MiB."
     )
     max_manifest_references: int = Field(
         default=10_000, ge=100,
@@ -110,13 +117,6 @@ class Config(S3, Reporting):
                              "before the registry decide who may do what")
         return value
 
-    @field_validator("storage")
-    @classmethod
-    def _bucket_given(cls, value: str, info: ValidationInfo) -> str:
-        if value == "s3" and not (info.data.get("s3_bucket") or info.data.get("boto_bucket")):
-            raise unsuitable("s3_bucket is missing, and storage is s3")
-        return value
-
     @field_validator("storage_path")
     @classmethod
     def _usable(cls, value: StoragePath, info: ValidationInfo) -> StoragePath:
@@ -125,6 +125,13 @@ class Config(S3, Reporting):
         if value is None:
             raise unsuitable("missing, and storage is local")
         if reason := why_not_usable(value):
+            raise unsuitable(reason)
+        return value
+
+    @field_validator("cache_path")
+    @classmethod
+    def _usable_cache(cls, value: StoragePath) -> StoragePath:
+        if value is not None and (reason := why_not_usable(value)):
             raise unsuitable(reason)
         return value
 

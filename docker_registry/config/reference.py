@@ -23,11 +23,8 @@ def text() -> str:
 
 def _section(section: type[Section], heading: str) -> Iterator[str]:
     """Plain options, then the groups."""
-    # Those that other modules add stand behind its own.
-    own = section.__annotations__
-    options = dict(sorted(section.model_fields.items(), key=lambda option: option[0] not in own))
-    groups = {name: inner for name, field in options.items() if (inner := group(field))}
-    for option, field in options.items():
+    groups = {name: inner for name, field in section.model_fields.items() if (inner := group(field))}
+    for option, field in section.model_fields.items():
         if option not in groups:
             yield f"{heading} {option}\n"
             yield f"{field.description}\n"

@@ -1,84 +1,177 @@
-"""Which repositories there are."""
+"""Which repositories there are, and which of them are meant by a word.
+
+The store is the truth, and going through it is slow. So what is there is written down, and the records answer as soon
+as, and as long as, they are known to be complete; until then, and whenever they fail, the store does.
+"""
 
 from __future__ import annotations
 
-import heapq
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-from docker_registry.deferreds import together
-from docker_registry.errors import NameInvalid
-from docker_registry.names import Repository, is_component
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from docker_registry.deferreds import outcomes, together
+from docker_registry.names import Repository
+from docker_registry.registry.database import DatabaseFailed
 from docker_registry.registry.old import OldStore
-from docker_registry.storage import layout
-from docker_registry.storage.interface import IStorage
+from docker_registry.registry.records import Records, RepositoryRecord
+from docker_registry.registry.walk import Walk
 
-LEVEL = 100
-"""Names read from one level of the tree at a time."""
+SLICE = 100
+"""Repositories looked at in one turn of the reactor."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundName:
+    name: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """:ivar total: how many there are on all pages."""
+
+    total: int
+    entries: tuple[FoundName, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A moment of the records.
+
+    :ivar epoch: of the database.
+    :ivar losses: changes that could not be written down.
+    """
+
+    epoch: int
+    losses: int
+
+
+Describe: TypeAlias = Callable[[Repository], Coroutine[Deferred[Any], Any, str]]
 
 
 class Catalogue:
-    """Repositories in byte order of their names, read from the tree of keys."""
+    """:ivar describe: reads the description of a repository from the store."""
 
-    def __init__(self, storage: IStorage, old: OldStore) -> None:
-        self._storage = storage
+    log = Logger()
+
+    def __init__(self, walk: Walk, records: Records, old: OldStore) -> None:
+        self._walk = walk
+        self._records = records
         self._old = old
+        self._losses = 0
+        self._complete: Mark | None = None
+        self.describe: Describe | None = None
+
+    # Asking
 
     async def page(self, after: str, limit: int) -> list[Repository]:
         """At most ``limit`` repositories that hold a manifest, beyond ``after`` (which need not exist).
 
-        Those of docker-registry 0.x that have a tag are among them.
+        Those of docker-registry 0.x that have a tag are among them. In byte order.
         """
-        found: list[Repository] = []
-        if limit > 0:
-            await self._walk("", after, limit, found, "_manifests")
-            old = await self._old.repositories(after, limit)
-            if old:
-                found = sorted({*found, *old})[:limit]
-        return found
+        if limit < 1:
+            return []
+        if self.is_complete:
+            try:
+                names = await self._records.names(after, limit)
+            except DatabaseFailed as error:
+                self.lost(error)
+            else:
+                if self.is_complete:            # and was so all the time
+                    return [Repository(name) for name in names]
+        return await self._walk.page(after, limit)
+
+    async def search(self, term: str, page: int, count: int) -> Found:
+        """Repositories with ``term`` in their name or description: the ``page``-th, from 1, of ``count``.
+
+        Upper and lower case are alike. First those that have it as their name, then those whose name begins with it,
+        has it, whose description has it. Private ones are left out: nobody who asks is known.
+        """
+        term = term.encode(errors="replace").decode().strip().casefold()
+        start = (page - 1) * count
+        if self.is_complete:
+            try:
+                names = _ranked(await self._records.matching(term), term)
+                described = await self._records.descriptions(names[start : start + count])
+            except DatabaseFailed as error:
+                self.lost(error)
+            else:
+                if self.is_complete:
+                    found = (FoundName(name, said) for name, said in described.items())
+                    return Found(len(names), tuple(found))
+        names = _ranked(await self._search_store(term), term)
+        return Found(len(names), tuple(await self._described(names[start : start + count])))
+
+    async def repository(self, repository: Repository) -> RepositoryRecord | None:
+        """What is written down of ``repository``; ``None`` if nothing is, or not yet."""
+        try:
+            return await self._records.repository(repository)
+        except DatabaseFailed as error:
+            self.lost(error)
+            return None
 
     async def with_uploads(self, after: str, limit: int) -> list[Repository]:
         """As `page`, of the names that have, or had, an upload session."""
-        found: list[Repository] = []
-        await self._walk("", after, limit, found, "_uploads")
-        return found
+        return await self._walk.with_uploads(after, limit)
 
     async def holds_anything(self, repository: Repository) -> bool:
         """Whether a manifest or a blob was pushed to ``repository``."""
-        places = (layout.manifests(repository), layout.layers(repository))
-        listed = await together(*[self._storage.list(place, limit=1) for place in places])
-        return any(listed)
+        return await self._walk.holds_anything(repository)
 
-    async def _walk(self, above: str, after: str, limit: int, found: list[Repository], mark: str) -> None:
-        """Add what lies below ``above`` and beyond ``after``, until there are ``limit``.
+    # Whether the records can be relied on
 
-        In byte order ``a-b`` stands between ``a`` and ``a/b``: so what lies below a name waits in ``below`` until the
-        names before it have been passed.
-        """
-        first = after[len(above) :].partition("/")[0] if after.startswith(above) else ""
-        candidates = [first[:at] for at, letter in enumerate(first) if letter in "-."] + [first]
-        # What a client names is compared with, and opened only if a repository could be called so.
-        below = [f"{name}/" for name in candidates if is_component(name)]
-        heapq.heapify(below)
-        while len(found) < limit:
-            entries = await self._storage.list(f"{layout.REPOSITORIES}/{above}".rstrip("/"), after=first, limit=LEVEL)
-            names = [entry.name for entry in entries if entry.is_prefix and not entry.name.startswith("_")]
-            places = [f"{layout.REPOSITORIES}/{above}{name}/{mark}" for name in names]
-            marks = await together(*[self._storage.list(place, limit=1) for place in places])
-            for name, marked in zip(names, marks, strict=True):
-                while below and below[0] < name:
-                    await self._walk(above + heapq.heappop(below), after, limit, found, mark)
-                if marked and above + name > after and len(found) < limit:
-                    found += _repository(above + name)
-                heapq.heappush(below, f"{name}/")
-            if len(entries) < LEVEL:
-                break
-            first = entries[-1].name
-        while below and len(found) < limit:
-            await self._walk(above + heapq.heappop(below), after, limit, found, mark)
+    @property
+    def is_complete(self) -> bool:
+        return self._complete is not None and self._complete == self.mark()
+
+    def mark(self) -> Mark:
+        """The present moment, for `vouch`."""
+        return Mark(self._records.epoch, self._losses)
+
+    def vouch(self, mark: Mark) -> None:
+        """The records have all that the store had at some moment after ``mark`` was taken, and what came since."""
+        self._complete = mark
+
+    def lost(self, error: DatabaseFailed) -> None:
+        """A change could not be written down, or what is written cannot be read: the store is asked from now on, until
+        it has been read to its end once more."""
+        if self._losses == 0 or self.is_complete:
+            self.log.error("the catalogue cannot be used, so that listings and searches are slow: {error}", error=error)
+        self._losses += 1
+
+    # The store
+
+    async def _search_store(self, term: str) -> list[str]:
+        try:
+            noted = set(await self._records.matching(term))
+        except DatabaseFailed as error:
+            self.lost(error)
+            noted = set()
+        found: list[str] = []
+        after = ""
+        while names := await self._walk.page(after, SLICE):
+            matching = [each for each in names if term in each.name or each.name in noted]
+            private = await outcomes(*[Deferred.fromCoroutine(self._old.is_private(each)) for each in matching])
+            found += [each.name for each, hidden in zip(matching, private, strict=True) if hidden is False]
+            after = names[-1].name
+        return found
+
+    async def _described(self, names: Sequence[str]) -> list[FoundName]:
+        if self.describe is None:
+            return [FoundName(name) for name in names]
+        said = await together(*[Deferred.fromCoroutine(self.describe(Repository(name))) for name in names])
+        return [FoundName(*each) for each in zip(names, said, strict=True)]
 
 
-def _repository(name: str) -> list[Repository]:
-    """The name as a value, or nothing if no registry made it."""
-    try:
-        return [Repository.parse(name)]
-    except NameInvalid:
-        return []
+def _ranked(names: Collection[str], term: str) -> list[str]:
+    """The best first."""
+    def rank(name: str) -> tuple[int, str]:
+        if name == term:
+            return 0, name
+        return (1 if name.startswith(term) else 2 if term in name else 3), name
+
+    return sorted(names, key=rank)

@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
 from docker_registry.deferreds import Shield, outcomes, together
@@ -42,19 +41,13 @@ from docker_registry.storage.interface import IStorage
 from docker_registry.threads import Runner
 
 CACHE = 64 << 20
-"""Bytes of memory for manifests. They never change; whether a repository holds one is asked of the store."""
-
-BULK = 5
-"""How many times its bytes a manifest takes in memory, with what was read from it."""
+"""Bytes of manifests kept in memory. They never change; whether a repository holds one is asked of the store."""
 
 SLICE = 200
 """References checked in one turn of the reactor."""
 
 HASTY = 64 << 10
 """Bytes up to which a manifest is hashed and parsed without a thread."""
-
-PARSING = 1
-"""Manifests beyond that are parsed at a time: the interpreter would not do more, and each takes its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +83,6 @@ class Manifests:
         self._events = events
         self._cache: OrderedDict[Digest, Manifest] = OrderedDict()
         self._cached = 0
-        self._parsing = DeferredSemaphore(PARSING)
 
     async def get(self, repository: Repository, reference: Tag | Digest) -> Manifest:
         """:raises ManifestUnknown: no such tag or manifest in this repository."""
@@ -193,7 +185,11 @@ class Manifests:
         """
         return self._cache.get(digest) or await self._read(digest)
 
-    async def _read(self, digest: Digest) -> Manifest:
+    async def glance(self, digest: Digest) -> Manifest:
+        """As `read`, for those who go through all of them: what others need stays in memory instead."""
+        return self._cache.get(digest) or await self._read(digest, keep=False)
+
+    async def _read(self, digest: Digest, keep: bool = True) -> Manifest:
         key = layout.blob(digest)
         try:
             content = await self._storage.get(key)
@@ -204,33 +200,23 @@ class Manifests:
             self.log.error("{key} is damaged: moved to quarantine; push the image again to heal it", key=key)
             await self._storage.quarantine(key)
             raise NotFound(key) from None
-        self._remember(manifest)
+        if keep:
+            self._remember(manifest)
         return manifest
 
     def _remember(self, manifest: Manifest) -> None:
-        self._cached += BULK * len(manifest.content) if manifest.digest not in self._cache else 0
+        self._cached += len(manifest.content) if manifest.digest not in self._cache else 0
         self._cache[manifest.digest] = manifest
         while self._cached > CACHE:
             _, oldest = self._cache.popitem(last=False)
-            self._cached -= BULK * len(oldest.content)
+            self._cached -= len(oldest.content)
 
     async def _parse(self, content: bytes, algorithm: str, content_type: str | None) -> Manifest:
         def parse() -> Manifest:
-            try:
-                document = documents.read(content, content_type, self._settings.max_references)
-            except ManifestInvalid as error:
-                problem = str(error)            # without the traceback, which holds all that was parsed
-            else:
-                return Manifest(Digest.of(content, algorithm), content, document)
-            raise ManifestInvalid(problem)
+            document = documents.read(content, content_type, self._settings.max_references)
+            return Manifest(Digest.of(content, algorithm), content, document)
 
-        if len(content) <= HASTY:
-            return parse()
-        await self._parsing.acquire()
-        try:
-            return await self._runner.slow(parse)
-        finally:
-            self._parsing.release()
+        return parse() if len(content) <= HASTY else await self._runner.slow(parse)
 
     # Writing: runs to its end, though the client may go away.
 

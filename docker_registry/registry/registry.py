@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from docker_registry.deferreds import Shield
-from docker_registry.errors import Damaged, StorageError
+from docker_registry.errors import StorageError
 from docker_registry.names import Repository, UploadId
+from docker_registry.registry import records
 from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.catalogue import Catalogue
 from docker_registry.registry.contents import Contents
+from docker_registry.registry.database import Database
+from docker_registry.registry.descriptions import Descriptions
 from docker_registry.registry.events import AccessChanged, Events
 from docker_registry.registry.imagepushes import ImagePushes
 from docker_registry.registry.images import Images
@@ -24,28 +27,18 @@ from docker_registry.registry.locks import Locks
 from docker_registry.registry.manifests import Manifests
 from docker_registry.registry.old import OldStore
 from docker_registry.registry.purge import UploadPurge
+from docker_registry.registry.recorder import Recorder
+from docker_registry.registry.records import Records
 from docker_registry.registry.referrers import Referrers
+from docker_registry.registry.rounds import Rounds
 from docker_registry.registry.settings import Settings
 from docker_registry.registry.shared import Shared
 from docker_registry.registry.tags import Tags
 from docker_registry.registry.uploads import Uploads
+from docker_registry.registry.walk import Walk
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IStorage
 from docker_registry.threads import Runner
-
-
-@dataclass(frozen=True, slots=True)
-class FoundName:
-    name: str
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """:ivar total: how many there are on all pages."""
-
-    total: int
-    entries: tuple[FoundName, ...]
 
 
 class Registry:
@@ -54,6 +47,7 @@ class Registry:
     :param clock: a reactor, or a `twisted.internet.task.Clock`.
     :param now: seconds since the epoch, by the wall clock.
     :param shared: with the other processes of the daemon, if there are any.
+    :param cache: the directory for what can be found out again; ``None`` is in memory.
     """
 
     log = Logger()
@@ -66,6 +60,7 @@ class Registry:
         settings: Settings,
         now: Callable[[], float],
         shared: Shared | None = None,
+        cache: Path | None = None,
     ) -> None:
         self._storage = storage
         self._shield = Shield()
@@ -74,7 +69,10 @@ class Registry:
         self.settings = settings
         self.events = Events()
         self.old = OldStore(storage)
-        self.catalogue = Catalogue(storage, self.old)
+        walk = Walk(storage, self.old)
+        self._database = Database(cache, runner, records.SCHEMA, records.VERSION)
+        written = Records(self._database)
+        self.catalogue = Catalogue(walk, written, self.old)
         self.tags = Tags(storage, self.old)
         self.blobs = Blobs(storage, now, self.catalogue, self.events)
         self.uploads = Uploads(
@@ -93,16 +91,15 @@ class Registry:
         )
         self.tags.prepare = self.image_tags.prepare
         self.referrers = Referrers(storage, self.manifests, self.tags)
+        descriptions = Descriptions(storage, runner, self.manifests, self.images, self.tags, self.old)
+        self.catalogue.describe = descriptions.of
+        recorder = Recorder(self.catalogue, written, walk, descriptions, self.old, now)
+        self.events.subscribe(recorder.hear)
+        self._rounds = Rounds(
+            clock, self._database, self.catalogue, written, walk, self.tags, descriptions, recorder,
+            settings.catalogue_refresh,
+        )
         self._purge = UploadPurge(storage, self.catalogue, self.uploads, clock, now, settings.upload_purge_age)
-
-    async def search(self, term: str, page: int, count: int) -> Found:
-        """Repositories with ``term`` in their name: the ``page``-th, from 1, of ``count``."""
-        names: list[str] = []
-        after = ""
-        while more := await self.catalogue.page(after, self.settings.max_page):
-            names += [str(name) for name in more if term.lower() in str(name)]
-            after = str(more[-1])
-        return Found(len(names), tuple(FoundName(name) for name in names[(page - 1) * count : page * count]))
 
     async def set_private(self, repository: Repository, private: bool) -> None:
         """Say who may find a repository: everybody, or those who know its name."""
@@ -115,34 +112,35 @@ class Registry:
 
     async def check(self) -> dict[str, str]:
         """What does not work, by service: the store is written, read and deleted."""
+        key = layout.probe(UploadId.new())
         try:
-            await self.probe()
+            await self._storage.put(key, b"probe")
+            content = await self._storage.get(key)
+            await self._storage.delete(key)
         except StorageError as error:
             self.log.failure("the store failed when it was asked to prove itself")
             return {"storage": type(error).__name__}
-        return {}
+        return {} if content == b"probe" else {"storage": "Damaged"}
 
-    async def probe(self) -> None:
-        """Write, read and delete something small.
+    def start(self, periodic: bool = True) -> None:
+        """Begin what goes on beside requests.
 
-        :raises StorageError: the store does not work.
+        :param periodic: whether what one process does for all of a daemon's is for this one to do.
         """
-        key = layout.probe(UploadId.new())
-        await self._storage.put(key, b"probe")
-        content = await self._storage.get(key)
-        await self._storage.delete(key)
-        if content != b"probe":
-            raise Damaged(key)
-
-    def start(self) -> None:
-        """Begin the periodic work."""
-        self._purge.start()
+        self._rounds.start()
+        if periodic:
+            self._purge.start()
 
     def stop(self) -> None:
-        """End the periodic work; safe to call at any moment of it."""
+        """End what goes on beside requests; safe to call at any moment of it."""
+        self._rounds.stop()
         self._purge.stop()
         self._intake.stopped = True
 
     def idle(self) -> Deferred[None]:
         """Fires when nothing that must not be torn is running."""
         return self._shield.idle()
+
+    async def close(self) -> None:
+        """Let go of what it holds beside the store, when it is idle."""
+        await self._database.close()

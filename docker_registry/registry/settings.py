@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """:ivar max_manifest_bytes: longest manifest, or document of protocol v1; clients count on 4 MiB
-        (distribution-spec 1.1, "Pushing manifests").
+    """:ivar max_manifest_bytes: longest manifest; clients count on 4 MiB (distribution-spec 1.1, "Pushing manifests").
     :ivar max_references: descriptors in one manifest.
     :ivar max_page: entries in one page of a listing; who asks for more gets a link to the next.
     :ivar max_uploads: open upload sessions.
     :ivar upload_purge_age: seconds without a byte after which a session is removed.
     :ivar delete_enabled: whether tags, manifests and blobs may be deleted.
     :ivar allow_missing_children: whether an index may name manifests that the repository does not hold.
+    :ivar catalogue_refresh: seconds after which the catalogue is read from the store again, because others write to it
+        as well; 0 is never.
     """
 
     max_manifest_bytes: int = 4 << 20
@@ -24,3 +25,4 @@ class Settings:
     upload_purge_age: float = 7 * 24 * 3600.0
     delete_enabled: bool = True
     allow_missing_children: bool = False
+    catalogue_refresh: float = 0.0

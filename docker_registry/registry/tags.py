@@ -55,18 +55,29 @@ class Tags:
 
     async def page(self, repository: Repository, after: str, limit: int) -> list[str]:
         """At most ``limit`` tags beyond ``after`` (which need not exist), in byte order."""
-        pages = (self._old.tags(repository, after, limit), self._linked_page(repository, after, limit))
-        old, linked = await together(*map(Deferred.fromCoroutine, pages))
-        return sorted({*old, *linked})[:limit] if old else linked
+        return list(await self.dated_page(repository, after, limit))
 
-    async def _linked_page(self, repository: Repository, after: str, limit: int) -> list[str]:
-        found: list[str] = []
+    async def dated_page(self, repository: Repository, after: str, limit: int) -> dict[str, float | None]:
+        """As `page`, with when each was set, in seconds since the epoch; ``None`` for those without a readable link."""
+        old, linked = await outcomes(
+            Deferred.fromCoroutine(self._old.tags(repository, after, limit)),
+            Deferred.fromCoroutine(self._linked_page(repository, after, limit)),
+        )
+        for each in (old, linked):
+            if isinstance(each, Exception):
+                raise each
+        return {name: linked.get(name) for name in sorted({*old, *linked})[:limit]} if old else dict(linked)
+
+    async def _linked_page(self, repository: Repository, after: str, limit: int) -> dict[str, float | None]:
+        found: dict[str, float | None] = {}
         while len(found) < limit:
             wanted = min(limit - len(found), SLICE)
             entries = await self._storage.list(layout.tags(repository), after=after, limit=wanted)
             names = [entry.name for entry in entries if entry.is_prefix]
             links = await outcomes(*(self._storage.stat(layout.tag_link(repository, Tag(name))) for name in names))
-            found += [name for name, link in zip(names, links, strict=True) if not isinstance(link, NotFound)]
+            for name, link in zip(names, links, strict=True):
+                if not isinstance(link, NotFound):
+                    found[name] = None if isinstance(link, Exception) else link.modified
             if len(entries) < wanted:
                 break
             after = entries[-1].name

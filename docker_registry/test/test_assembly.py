@@ -36,7 +36,7 @@ class BuildTests(SynchronousTestCase):
         }
         self.assertEqual(
             dataclasses.astuple(registry_settings(self.loaded(**options).config)),
-            (8 << 20, 101, 102, 103, 104.0, False, True),
+            (8 << 20, 101, 102, 103, 104.0, False, True, 0.0),
         )
 
     def test_assembled(self) -> None:

@@ -70,7 +70,8 @@ class SampleTests(SynchronousTestCase):
     def test_common_shows_the_defaults(self) -> None:
         """All of them but those that each flavor has its own of, and none that is something else."""
         shown = self.flavors["common"]
-        self.assertEqual(Config.model_fields.keys() - shown.keys(), {"storage_path", "secret_key"})
+        self.assertEqual(Config.model_fields.keys() - shown.keys(), {"storage_path", "secret_key", "cache_path"})
+        self.assertIn("    # cache_path: /", self.text)
         for name, inner in GROUPS.items():
             self.assertEqual(inner.model_fields.keys() - shown[name].keys(), set())
         Path("c.yml").write_text(f"{self.text}\nempty: {{storage: memory}}\n")
@@ -83,11 +84,11 @@ class SampleTests(SynchronousTestCase):
         """Above the option, or above the group of lines that it stands in."""
         lines = self.text.splitlines()
         for number, line in enumerate(lines):
-            option = re.match(r"( +)[a-z0-9_]+:", line)
+            option = re.match(r"( +)[a-z_]+:", line)
             if option is None:
                 continue
             above = number - 1
-            while re.match(rf"{option[1]}[a-z0-9_]+:", lines[above]):
+            while re.match(rf"{option[1]}[a-z_]+:", lines[above]):
                 above -= 1
             self.assertRegex(lines[above], rf"^{option[1]}#", line)
 

@@ -13,10 +13,7 @@ import docker_registry
 LAYERS = [
     ["tap", "cli"],
     ["service"],
-    ["watching"],
     ["front", "mail"],
-    ["admin"],
-    ["metrics"],
     ["v1", "v2"],
     ["auth"],
     ["registry"],

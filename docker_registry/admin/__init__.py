@@ -1,1 +1,0 @@
-"""What operators and their programs ask, on a listener of its own."""

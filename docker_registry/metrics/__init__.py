@@ -1,1 +1,0 @@
-"""What is counted, and how it is told to Prometheus."""

@@ -1,1 +1,0 @@
-"""A bucket of S3, or of what speaks like it."""
