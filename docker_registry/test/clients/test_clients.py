@@ -12,95 +12,10 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.test.clients import images
-from docker_registry.test.clients.daemon import Ours, Process
+from docker_registry.test.clients.daemon import Ours
+from docker_registry.test.clients.engines import Buildah, Client, Containerd, Docker, Podman
 from docker_registry.test.clients.proxy import CuttingProxy
 from docker_registry.test.clients.tools import need, run
-
-
-class Client:
-    """A client with a store of its own below ``home``."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-
-    def start(self) -> None:
-        """What has to run before it can be used."""
-
-    def pull(self, name: str) -> None:
-        raise NotImplementedError
-
-    def push(self, source: str, target: str) -> None:
-        """Push what was pulled as ``source``."""
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        """End what `start` began."""
-
-
-class Podman(Client):
-    program = "podman"
-
-    def _run(self, *arguments: str) -> str:
-        places = "--root", str(self.home / "root"), "--runroot", str(self.home / "run")
-        return run(self.program, "--storage-driver", "vfs", *places, *arguments)
-
-    def pull(self, name: str) -> None:
-        self._run("pull", "--tls-verify=false", name)
-
-    def push(self, source: str, target: str) -> None:
-        self._run("push", "--tls-verify=false", source, f"docker://{target}")
-
-
-class Buildah(Podman):
-    program = "buildah"
-
-
-class Containerd(Client):
-    def start(self) -> None:
-        config = self.home / "config.toml"
-        config.write_text(
-            f'version = 2\nroot = "{self.home}/root"\nstate = "{self.home}/state"\n'
-            f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{self.home}/socket"\n'
-        )
-        self._daemon = Process(["containerd", "-c", str(config)])
-        self._daemon.wait_for("containerd successfully booted")
-
-    def _run(self, *arguments: str) -> str:
-        return run("ctr", "-a", f"{self.home}/socket", "images", *arguments)
-
-    def pull(self, name: str) -> None:
-        self._run("pull", "--plain-http", "--snapshotter", "native", name)
-
-    def push(self, source: str, target: str) -> None:
-        self._run("tag", "--force", source, target)
-        self._run("push", "--plain-http", target)
-
-    def stop(self) -> None:
-        self._daemon.stop()
-
-
-class Docker(Client):
-    def start(self) -> None:
-        self._environ = {"DOCKER_HOST": f"unix://{self.home}/socket", "DOCKER_CONFIG": str(self.home / "config")}
-        self._daemon = Process([
-            "dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs",
-            "--data-root", f"{self.home}/root", "--exec-root", f"{self.home}/exec", "--pidfile", f"{self.home}/pid",
-            "-H", f"unix://{self.home}/socket",
-        ])
-        self._daemon.wait_for("API listen on")
-
-    def _run(self, *arguments: str) -> str:
-        return run("docker", *arguments, environ=self._environ)
-
-    def pull(self, name: str) -> None:
-        self._run("pull", name)
-
-    def push(self, source: str, target: str) -> None:
-        self._run("tag", source, target)
-        self._run("push", target)
-
-    def stop(self) -> None:
-        self._daemon.stop()
 
 
 class Ground:

@@ -58,7 +58,7 @@ def chain() -> Chain:
             member("etc/old", b"old"),
             member("bin", type=tarfile.DIRTYPE, mode=0o755),
             member("bin/sh", os.urandom(200_000), mode=0o100755),
-            member("bin/bash", type=tarfile.LNKTYPE, linkname="bin/sh"),
+            member("bin/bash", type=tarfile.LNKTYPE, linkname="bin/sh", mode=0o755),
             member("sh", type=tarfile.SYMTYPE, linkname="bin/sh", mode=0o777),
             member("cache", type=tarfile.DIRTYPE, mode=0o1777),
             member("cache/a/" + "long" * 40, b"pax", mode=0o600),
@@ -111,6 +111,9 @@ def contents(archives: Sequence[bytes]) -> Contents:
             if base.startswith(".wh."):
                 gone = f"{directory}/{base[4:]}".removeprefix("/")
                 seen = {name: each for name, each in seen.items() if name != gone and not name.startswith(f"{gone}/")}
+            elif entry.islnk():                 # which of two names is the link is all the same
+                target = entry.linkname.removeprefix("./")
+                above[path] = above[target] if target in above else seen[target]
             else:
                 above[path] = entry.type, entry.mode & 0o7777, entry.linkname, content
         seen |= above
