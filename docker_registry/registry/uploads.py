@@ -14,9 +14,10 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from docker_registry.deferreds import Shield, outcomes
+from docker_registry.deferreds import Shield, outcomes, together
 from docker_registry.digest import CANONICAL, Digest, Hash, new_hash
 from docker_registry.errors import (
     Damaged,
@@ -372,9 +373,11 @@ class Uploads:
             await writer.abandon()
             await self.forget(session.repository, session.id)
             raise
-        await self._blobs.link(session.repository, digest)
+        await together(
+            Deferred.fromCoroutine(self.forget(session.repository, session.id)),
+            Deferred.fromCoroutine(self._blobs.link(session.repository, digest)),
+        )
         await self._events.tell(BlobPushed(session.repository, digest, writer.offset))
-        await self.forget(session.repository, session.id)
 
 
 def _check_place(session: _Session, chunk: Chunk) -> None:

@@ -110,6 +110,9 @@ class Directory(Protocol):
 
     def fsync(self, fd: int) -> None: ...
 
+    def vouch(self, key: str, fd: int) -> None:
+        """The file at ``key`` is as it should be."""
+
     def begin_writeback(self, fd: int, offset: int, count: int) -> None: ...
 
     def publish(self, source: int, name: str, key: str) -> None: ...
@@ -155,6 +158,7 @@ class LocalWriter:
         if not self._is_entered:
             self._storage.fsync(self._directory)
             self._is_entered = True
+        self._storage.vouch(key, self._fd)
         return self.offset
 
     def commit(self, key: str) -> Deferred[None]:

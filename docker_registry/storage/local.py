@@ -186,10 +186,14 @@ class LocalStorage:
         committed = self._system.committed_size(fd)
         if committed is not None and committed != found.st_size:
             raise Damaged(f"{key} has {found.st_size} bytes instead of {committed}")
-        self._verified[key] = mark
+        self._remember(key, found)
+        return True
+
+    def _remember(self, key: str, found: os.stat_result) -> None:
+        """This file is known to be whole: nobody needs to ask the disk how long it was to be."""
+        self._verified[key] = found.st_ino, found.st_mtime_ns, found.st_size
         while len(self._verified) > VERIFIED:
             self._verified.popitem(last=False)
-        return True
 
     def _content(self, key: str, fd: int, offset: int, count: int, cached: bool) -> bytes | None:
         if not count:
@@ -250,9 +254,11 @@ class LocalStorage:
                 self._system.write(fd, [content])
                 self._system.set_size(fd, len(content))
                 self.fsync(fd)
+                found = self._system.fstat(fd)
             finally:
                 self._system.close(fd)
             self.publish(self._place.tmp, name, key)
+            self._remember(key, found)
         except BaseException:
             with suppress(OSError):
                 self._system.remove_tree(self._place.tmp, name)
@@ -412,6 +418,9 @@ class LocalStorage:
     def fsync(self, fd: int) -> None:
         if self._sync:
             self._system.fsync(fd)
+
+    def vouch(self, key: str, fd: int) -> None:
+        self._remember(key, self._system.fstat(fd))
 
     def begin_writeback(self, fd: int, offset: int, count: int) -> None:
         if self._sync:

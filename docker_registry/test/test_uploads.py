@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
+from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, execute
 
 from docker_registry.digest import Digest
 from docker_registry.errors import (
@@ -20,10 +22,12 @@ from docker_registry.errors import (
     UploadUnknown,
 )
 from docker_registry.names import UploadId
+from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
 from docker_registry.registry.uploads import Chunk
 from docker_registry.storage import layout
-from docker_registry.test.registry_case import OTHER, REPOSITORY, Held, Parts, RegistryCase
+from docker_registry.storage.local import LocalStorage
+from docker_registry.test.registry_case import OTHER, REPOSITORY, Direct, Held, Parts, RegistryCase
 
 
 class Gone(Exception):
@@ -256,6 +260,40 @@ class UploadTests(RegistryCase):
         digest = self.finish(upload, b"abc", b"abc")
         self.fails(self.registry.uploads.finish(REPOSITORY, upload, digest, Parts(), Chunk()), UploadUnknown)
         self.assertEqual(self.now(self.registry.blobs.size(REPOSITORY, digest)), 3)
+
+
+class HopTests(RegistryCase):
+    """A hop to a thread costs as much as a small answer: what is in memory is not asked of one."""
+
+    def test_small_push(self) -> None:
+        """As docker makes it: one hop to begin, one for each step of the bytes, none to find the session again."""
+        hops: list[str] = []
+
+        class Counting(Direct):
+            def slow(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+                hops.append(function.__name__)
+                return execute(function, *args, **kwargs)
+
+            quick = slow
+
+        storage = LocalStorage(Path(self.mktemp()), Counting(), self.clock)
+        self.successResultOf(storage.start())
+        self.addCleanup(storage.close)
+        self.successResultOf(storage.put("probe", b"x"))
+        hops.clear()
+        self.successResultOf(storage.get("probe"))
+        read = len(hops)                # none, where the kernel tells what it has in memory
+        uploads = Registry(storage, Counting(), self.clock, self.settings, self.clock.seconds).uploads
+        counts = []
+        for content in (b"first", b"second"):
+            hops.clear()
+            upload = self.now(uploads.start(REPOSITORY))
+            counts.append(len(hops))
+            self.now(uploads.append(REPOSITORY, upload, Parts(content), Chunk()))
+            counts.append(len(hops))
+            self.now(uploads.finish(REPOSITORY, upload, Digest.of(content), Parts(), Chunk()))
+            counts.append(len(hops))
+        self.assertEqual(counts[3:], [1, 1 + 5 + read, 6 + 4 + 3 * read], hops)
 
 
 class FullDiskTests(RegistryCase):
