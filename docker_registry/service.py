@@ -21,7 +21,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
-from docker_registry import mail
+from docker_registry import mail, webhooks
 from docker_registry.config.load import Loaded
 from docker_registry.config.model import Config
 from docker_registry.config.problems import EXIT_STATUS, ConfigError, Problem
@@ -69,6 +69,7 @@ class RegistryService(Service):
     :param warnings: what an operator should mend, to be logged.
     :param access: where requests are logged.
     :param companions: started before everything else, and stopped after it, the last first.
+    :param guests: the same for those that need the store: started when it is open, stopped before it is closed.
     """
 
     log = Logger()
@@ -90,6 +91,7 @@ class RegistryService(Service):
         warnings: Sequence[str] = (),
         access: Lines | None = None,
         companions: Sequence[Companion] = (),
+        guests: Sequence[Companion] = (),
     ) -> None:
         self._reactor = reactor
         self._storage = storage
@@ -104,6 +106,8 @@ class RegistryService(Service):
         self._warnings = warnings
         self._access = access
         self._companions = companions
+        self._guests = guests
+        self._received: list[Companion] = []
         self._ports: list[IListeningPort] = []
         self._started: Deferred[None] | None = None
         self._drained: Deferred[None] | None = None
@@ -130,6 +134,9 @@ class RegistryService(Service):
     async def _start(self) -> None:
         try:
             await self._storage.start()
+            for guest in self._guests:
+                guest.start()
+                self._received.append(guest)
             for text, endpoint in self._endpoints:
                 if self.running:
                     self._ports.append(await _listen(text, endpoint, self._site))
@@ -194,14 +201,18 @@ class RegistryService(Service):
         await outcomes(*closing)
         if self._pings.running:
             self._pings.stop()
+        await self._see_off(self._received)
         await self._registry.close()
         await self._storage.close()
         if self._access is not None:
             await self._in_time(Deferred.fromCoroutine(self._access.close()), LAST_STEPS)
-        for companion in reversed(self._companions):
+        await self._see_off(self._companions)
+        self._pool.stop()
+
+    async def _see_off(self, companions: Sequence[Companion]) -> None:
+        for companion in reversed(companions):
             with self.log.failuresHandled("stopping"):
                 await companion.stop()
-        self._pool.stop()
 
     async def _in_time(self, waiting: Deferred[None], seconds: float) -> bool:
         try:
@@ -290,8 +301,13 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
         place=f"below {config.storage_path}" if config.storage == "local" else "in memory",
         warnings=[*loaded.warnings, *doubts],
         access=access,
-        companions=[companion for companion in (mail.alerts(reactor, loaded),) if companion is not None],
+        companions=_those_that_are(mail.alerts(reactor, loaded)),
+        guests=_those_that_are(webhooks.notifications(reactor, config, runner, registry)),
     )
+
+
+def _those_that_are(*companions: Companion | None) -> list[Companion]:
+    return [companion for companion in companions if companion is not None]
 
 
 def core(reactor: Any, config: Config) -> tuple[ThreadPool, Threads, IStorage, Registry]:

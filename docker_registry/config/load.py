@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 import docker_registry
@@ -27,7 +28,7 @@ SAMPLE = str(Path(__file__).parent / "sample.yml")
 """config_sample.yml of the checkout, as it is installed."""
 
 _ABSENT = object()
-_SECRET = re.compile("secret|passw|key|token|credential", re.IGNORECASE)
+_SECRET = re.compile(r"secret|passw|key|token|credential|\.headers", re.IGNORECASE)
 _PASSWORD = re.compile(r"//[^/]*@")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -184,7 +185,7 @@ class _Checker:
             text = f"${variable}: {message}" if variable else message
         else:
             text = f"wrong value in ${variable}" if variable else f"wrong value{_quoted(value, option)}"
-        self._complain(value.place, option, text, allowed(_section_at(names[:-1]).model_fields[names[-1]]))
+        self._complain(value.place, option, "missing" if kind == "missing" else text, allowed(_field_at(names)))
 
 
 def _check_listen(listen: Sequence[str]) -> Iterator[Problem]:
@@ -224,6 +225,17 @@ def _section_at(names: Sequence[str]) -> type[Section]:
     for name in names:
         section = group(section.model_fields[name]) or section
     return section
+
+
+def _field_at(names: Sequence[str]) -> FieldInfo:
+    """The option that ``names`` lead to; below it there may be names that are no options."""
+    section: type[Section] | None = Config
+    for name in names:
+        if section is None:
+            break
+        field = section.model_fields[name]
+        section = group(field)
+    return field
 
 
 def _quoted(value: Value, option: str) -> str:

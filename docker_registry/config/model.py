@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from docker_registry.config.limits import Limits
 from docker_registry.config.mail import Mail
+from docker_registry.config.notifications import Notifications
 from docker_registry.config.reporting import Reporting
 from docker_registry.config.values import (
     Allowed,
@@ -107,6 +108,9 @@ class Config(Reporting):
         default=Mail(),
         description="A mail for each kind of exception. As in docker-registry 0.x, these options may also stand by "
         "themselves.",
+    )
+    notifications: Notifications = Field(
+        default=Notifications(), description="Webhooks: what happens in the registry is told to others."
     )
 
     @field_validator("standalone")

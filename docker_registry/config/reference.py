@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from docker_registry.config.model import Config
-from docker_registry.config.section import Section, allowed, group, show
+from docker_registry.config.section import Section, allowed, group, is_list, show
 
 HEADING = "## Options\n"
 """Everything in the document from here on is generated."""
@@ -18,11 +18,16 @@ HEADING = "## Options\n"
 
 def text() -> str:
     """The chapter, in Markdown."""
-    return "\n".join([HEADING, *_section(Config, "###")])
+    return "\n".join([HEADING, *_section(Config, [])])
 
 
-def _section(section: type[Section], heading: str) -> Iterator[str]:
-    """Plain options, then the groups."""
+def _section(section: type[Section], path: list[str], mark: str = "") -> Iterator[str]:
+    """Plain options, then the groups.
+
+    :param path: the lines that the section stands below.
+    :param mark: what stands before the first option of an entry.
+    """
+    heading = "###" + "#" * len(path)
     groups = {name: inner for name, field in section.model_fields.items() if (inner := group(field))}
     for option, field in section.model_fields.items():
         if option not in groups:
@@ -30,17 +35,23 @@ def _section(section: type[Section], heading: str) -> Iterator[str]:
             yield f"{field.description}\n"
             yield f"- allowed: {allowed(field)}\n- default: {_default(field)}\n"
     for name, inner in groups.items():
+        field = section.model_fields[name]
         yield f"{heading} {name}\n"
-        yield f"{section.model_fields[name].description} They stand in a group of their own:\n"
-        yield f"```yaml\nprod:\n    {name}:\n        {next(iter(inner.model_fields))}: …\n```\n"
-        yield from _section(inner, f"{heading}#")
+        yield f"{field.description} They stand in {'a list' if is_list(field) else 'a group'} of their own:\n"
+        below, inner_mark = [*path, f"{mark}{name}:"], "- " if is_list(field) else ""
+        first = f"{inner_mark}{next(iter(inner.model_fields))}: …"
+        lines = [f"{'    ' * depth}{line}" for depth, line in enumerate(["prod:", *below, first])]
+        yield "\n".join(["```yaml", *lines, "```\n"])
+        yield from _section(inner, below, inner_mark)
 
 
 def _default(field: FieldInfo) -> str:
     value: Any = field.default
+    if field.is_required():
+        return "none, it is required"
     if value is None:
         return "none"
-    if not value and isinstance(value, str | tuple | SecretStr):
+    if not value and isinstance(value, str | tuple | dict | SecretStr):
         return "empty"
     if isinstance(value, bool | str):
         return f"`{json.dumps(value) if isinstance(value, bool) else value}`"

@@ -42,9 +42,13 @@ class Section(BaseModel):
 
 
 def group(field: FieldInfo) -> type[Section] | None:
-    """The options that stand below an option; ``None`` if it is a plain one."""
-    kind = field.annotation
+    """The options that stand below an option, or in each entry of its list; ``None`` if it is a plain one."""
+    kind = get_args(field.annotation)[0] if is_list(field) else field.annotation
     return kind if isinstance(kind, type) and issubclass(kind, Section) else None
+
+
+def is_list(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is tuple
 
 
 def allowed(field: FieldInfo) -> str:
@@ -64,7 +68,10 @@ def _allowed_by_type(field: FieldInfo) -> str:
     if get_origin(kind) is Literal:
         return ", ".join(get_args(kind))
     if group(field):
-        return "options, one in a line"
+        return "a list of entries with options" if is_list(field) else "options, one in a line"
+    if is_list(field):
+        inner = get_args(kind)[0]
+        return f"a list of {', '.join(get_args(inner)) if get_origin(inner) is Literal else 'texts'}"
     return "true, false" if kind is bool else "a whole number" if kind is int else "text"
 
 

@@ -1,13 +1,14 @@
 """An SQLite database that several processes share, and that may be lost at any moment.
 
-It holds nothing that could not be found out again: so whatever is wrong with its file, it is replaced by an empty one.
+It holds what can be found out again, or is worth less than a registry that runs: so whatever is wrong with its file, it
+is replaced by an empty one.
 
 ::
 
     <directory>/
-      catalogue-<8 hex>.db         the database; beside it -wal and -shm, which are SQLite's
+      <name>-<8 hex>.db            the database; beside it -wal and -shm, which are SQLite's
       .lock                        held while it is opened or replaced
-      .reading                     held by the process that fills it
+      .reading                     held by the process that fills it, or empties it
 
 A file that takes the place of another has a name of its own: SQLite removes ``-wal`` by its name when a database is
 closed, and a process that still has the old one open would remove that of the new one.
@@ -56,17 +57,21 @@ class Database:
     :param directory: where its file is, or is made; ``None`` is in memory.
     :param schema: statements that make its tables.
     :param version: of the schema; a file of another one is replaced.
+    :param name: what it is about; its file has it.
     :ivar epoch: grows whenever what was there is gone.
     """
 
     log = Logger()
 
-    def __init__(self, directory: Path | None, runner: Runner, schema: Sequence[str], version: int) -> None:
+    def __init__(
+        self, directory: Path | None, runner: Runner, schema: Sequence[str], version: int, name: str = "catalogue"
+    ) -> None:
         self.epoch = 0
         self._directory = directory
         self._runner = runner
         self._schema = schema
         self._version = version
+        self._name = name
         self._connection: sqlite3.Connection | None = None
         self._path: Path | None = None
         self._mark: tuple[int, int] | None = None
@@ -164,7 +169,7 @@ class Database:
         return self._connection
 
     def _open_file(self, directory: Path) -> sqlite3.Connection:
-        for path in sorted(directory.glob("catalogue-*.db")):
+        for path in sorted(directory.glob(f"{self._name}-*.db")):
             try:
                 connection = self._connect(path)
             except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -175,7 +180,7 @@ class Database:
             else:
                 self._path, self._mark = path, _mark(path)
                 return connection
-        path = directory / f"catalogue-{secrets.token_hex(4)}.db"
+        path = directory / f"{self._name}-{secrets.token_hex(4)}.db"
         connection = self._connect(path)
         self._path, self._mark = path, _mark(path)
         return connection

@@ -93,6 +93,30 @@ class AccessChanged(Event):
     private: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Pulled(Event):
+    """Something was read, and nothing changed: told by whoever answers, to those who asked to hear of it.
+
+    :ivar size: in bytes, of the whole.
+    """
+
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPulled(Pulled):
+    """:ivar tag: by which it was asked for; ``None`` if by its digest."""
+
+    document: Document
+    tag: Tag | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPulled(Pulled):
+    pass
+
+
 Observer: TypeAlias = Callable[[Event], Coroutine[Deferred[Any], Any, None]]
 
 
@@ -101,14 +125,25 @@ class Events:
 
     def __init__(self) -> None:
         self._observers: list[Observer] = []
+        self._of_pulls: list[Observer] = []
 
-    def subscribe(self, observer: Observer) -> None:
-        """Let ``observer`` hear of every event. It is waited for: what it does must be short, and bounded."""
+    def subscribe(self, observer: Observer, pulls: bool = False) -> None:
+        """Let ``observer`` hear of every change. It is waited for: what it does must be short, and bounded.
+
+        :param pulls: whether it hears of pulls as well.
+        """
         self._observers.append(observer)
+        if pulls:
+            self._of_pulls.append(observer)
+
+    @property
+    def of_pulls(self) -> bool:
+        """Whether anybody hears of pulls: most often nobody does, and there are many."""
+        return bool(self._of_pulls)
 
     async def tell(self, event: Event) -> None:
         """Fires when all have heard it. What fails in one is logged: what happened has happened."""
-        for observer in self._observers:
+        for observer in self._of_pulls if isinstance(event, Pulled) else self._observers:
             try:
                 await observer(event)
             except CancelledError:

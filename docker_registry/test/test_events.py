@@ -89,6 +89,24 @@ class EventTests(ImageCase):
         listening.callback(None)
         self.assertEqual(self.successResultOf(pushing).digest, Digest.of(content))
 
+    def test_pulls(self) -> None:
+        """Are told to those who asked for them; the others hear of changes only."""
+        pulled = events.BlobPulled(REPOSITORY, Digest.of(b"layer"), 5)
+        self.assertFalse(self.registry.events.of_pulls)
+        heard: list[Event] = []
+
+        async def listen(event: Event) -> None:
+            heard.append(event)
+
+        self.registry.events.subscribe(listen, pulls=True)
+        self.assertTrue(self.registry.events.of_pulls)
+        self.now(self.registry.events.tell(pulled))
+        self.told()
+        digest = self.push_blob(b"layer")
+        pushed = events.BlobPushed(REPOSITORY, digest, 5)
+        self.told(pushed)
+        self.assertEqual(heard, [pulled, pushed])
+
     def test_observer_fails(self) -> None:
         """It is logged, the others hear it, and the push stands."""
         async def fail(event: Event) -> None:

@@ -13,9 +13,9 @@ import docker_registry
 LAYERS = [
     ["tap", "cli"],
     ["service"],
-    ["front", "mail"],
+    ["front", "mail", "webhooks"],
     ["v1", "v2"],
-    ["auth"],
+    ["auth", "notifications"],
     ["registry"],
     ["storage"],
     ["web", "config", "alerts", "process", "systemd", "workers"],

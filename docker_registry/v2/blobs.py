@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from docker_registry.digest import Digest
 from docker_registry.names import Repository
+from docker_registry.registry.events import BlobPulled
 from docker_registry.registry.registry import Registry
 from docker_registry.storage.interface import IFile
 from docker_registry.threads import Runner
@@ -32,9 +33,9 @@ class BlobRoutes:
             return send(request, 304, _headers(digest))
         reader = await self._registry.blobs.open(repository, digest)
         fd = reader.fileno() if IFile.providedBy(reader) else None
-        return await send_source(
-            request, 200, _headers(digest), reader, reader.size, fd=fd, runner=self._runner
-        )
+        size = reader.size
+        await send_source(request, 200, _headers(digest), reader, size, fd=fd, runner=self._runner)
+        return await self._tell(repository, digest, size)
 
     async def _get_part(self, request: Request, repository: Repository, digest: Digest) -> None:
         size = await self._registry.blobs.size(repository, digest)
@@ -48,16 +49,13 @@ class BlobRoutes:
             headers += header_lines([(b"Content-Range", b"bytes %d-%d/%d" % (part.first, part.last, size))])
         reader = await self._registry.blobs.open(repository, digest, first)
         fd = reader.fileno() if IFile.providedBy(reader) else None
-        return await send_source(
-            request,
-            200 if part is None else 206,
-            headers,
-            reader,
-            length,
-            fd=fd,
-            offset=first,
-            runner=self._runner,
-        )
+        status = 200 if part is None else 206
+        await send_source(request, status, headers, reader, length, fd=fd, offset=first, runner=self._runner)
+        await self._tell(repository, digest, size)
+
+    async def _tell(self, repository: Repository, digest: Digest, size: int) -> None:
+        if self._registry.events.of_pulls:
+            await self._registry.events.tell(BlobPulled(repository, digest, size))
 
     async def delete(self, request: Request, repository: Repository, digest: Digest) -> None:
         await self._registry.manifests.delete_blob(repository, digest)

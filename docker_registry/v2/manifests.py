@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from docker_registry.digest import Digest
 from docker_registry.names import Repository, Tag
+from docker_registry.registry.events import ManifestPulled
 from docker_registry.registry.registry import Registry
 from docker_registry.v2.answers import ASK_AGAIN, FOREVER, REMEMBERED, etag_matches, lines, send
 from docker_registry.web.errors import Refusal
@@ -25,7 +26,13 @@ class ManifestRoutes:
         headers = _headers(manifest.digest, manifest.document.media_type, isinstance(reference, Tag))
         if request.header(b"if-none-match") is not None and etag_matches(request, b"if-none-match", manifest.digest):
             return send(request, 304, headers)
-        return send(request, 200, headers, manifest.content)
+        send(request, 200, headers, manifest.content)
+        if self._registry.events.of_pulls and request.method == "GET":
+            tag = reference if isinstance(reference, Tag) else None
+            await self._registry.events.tell(
+                ManifestPulled(repository, manifest.digest, len(manifest.content), manifest.document, tag)
+            )
+        return None
 
     async def put(self, request: Request, repository: Repository, reference: Tag | Digest) -> None:
         tags = self._tags(request) if isinstance(reference, Digest) else []

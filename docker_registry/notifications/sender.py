@@ -1,0 +1,126 @@
+"""Sends the events of one endpoint, in their order, again and again until it takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from docker_registry.errors import StoreUnavailable
+from docker_registry.notifications.outbox import Entry, Outbox
+from docker_registry.notifications.wire import MEDIA_TYPE, Written, envelope
+from docker_registry.registry.database import DatabaseFailed
+from docker_registry.storage.http import Http
+
+BATCH = 50
+"""Events in one request."""
+
+BATCH_BYTES = 1 << 20
+
+POLL = 1.0
+"""Seconds between two looks for what other processes have written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """:ivar headers: sent along.
+    :ivar timeout: seconds until it must have answered.
+    :ivar threshold: failures in a row after which each attempt waits for ``backoff`` seconds.
+    :ivar ignored: actions and media types that it does not want.
+    """
+
+    name: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    timeout: float
+    threshold: int
+    backoff: float
+    ignored: frozenset[str]
+
+    def wants(self, event: Written) -> bool:
+        return event.action not in self.ignored and event.media_type not in self.ignored
+
+
+class Sender:
+    """:ivar sent: events that were taken, ``failures`` attempts that failed, ``waiting`` events at the last look."""
+
+    log = Logger()
+
+    def __init__(self, clock: Any, http: Http, outbox: Outbox, endpoint: Endpoint) -> None:
+        self._clock = clock
+        self._http = http
+        self._outbox = outbox
+        self._endpoint = endpoint
+        self._failed = 0                            # attempts in a row
+        self._rest: Deferred[None] | None = None
+        self._alarm: IDelayedCall | None = None
+        self._is_idle = False
+        self.sent = self.failures = self.waiting = 0
+
+    async def run(self) -> None:
+        """Goes on until it is cancelled."""
+        while True:
+            try:
+                entries = await self._outbox.first(self._endpoint.name, BATCH, BATCH_BYTES)
+                if not entries:
+                    await self._wait(POLL, idle=True)
+                elif (reason := await self._post(entries)) is None:
+                    self.waiting = await self._outbox.remove(entries)
+                    self._succeeded(len(entries))
+                else:
+                    await self._wait(self._fail(reason))
+            except DatabaseFailed as error:
+                await self._wait(self._fail(str(error)))
+
+    def wake(self) -> None:
+        """There is something new; who waits because of failures waits on."""
+        if self._is_idle:
+            self._go_on()
+
+    async def _post(self, entries: list[Entry]) -> str | None:
+        """Why the endpoint has not taken them; ``None`` if it has."""
+        headers = {"Content-Type": MEDIA_TYPE, "User-Agent": "docker-registry", **self._endpoint.headers}
+        body = [envelope([each.text for each in entries])]
+        try:
+            answer = await self._http.request(
+                "POST", self._endpoint.url, headers, body, seconds=self._endpoint.timeout
+            )
+        except StoreUnavailable as error:
+            return str(error)
+        await answer.discard()
+        return None if 200 <= answer.status < 300 else f"it answered {answer.status}"
+
+    def _succeeded(self, count: int) -> None:
+        self.sent += count
+        if self._failed:
+            self._failed = 0
+            self.log.info("webhook {name}: events are taken again", name=self._endpoint.name)
+
+    def _fail(self, reason: str) -> float:
+        """:returns: seconds until the next attempt."""
+        self.failures += 1
+        self._failed += 1
+        say = self.log.warn if self._failed == 1 else self.log.debug
+        say("webhook {name}: events are not taken: {reason}; they wait", name=self._endpoint.name, reason=reason)
+        patience = 2.0 ** min(self._failed - 1, 20) if self._failed < self._endpoint.threshold else float("inf")
+        return min(patience, self._endpoint.backoff)
+
+    async def _wait(self, seconds: float, idle: bool = False) -> None:
+        self._is_idle = idle
+        self._rest = Deferred()
+        self._alarm = self._clock.callLater(seconds, self._go_on)
+        try:
+            await self._rest
+        finally:
+            self._is_idle = False
+            if self._alarm.active():
+                self._alarm.cancel()
+
+    def _go_on(self) -> None:
+        rest, self._rest = self._rest, None
+        if rest is not None and not rest.called:
+            rest.callback(None)

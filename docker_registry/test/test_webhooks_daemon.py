@@ -1,0 +1,270 @@
+"""The daemon tells real endpoints what happens, as registry:2 does: ones that answer, that fail, that never answer."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.threads import deferToThread
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
+
+from docker_registry.deferreds import deferred
+from docker_registry.test.clients.daemon import Process, Registry, free_port, wait_for_port
+from docker_registry.test.clients.tools import need
+from docker_registry.test.process_case import LISTENING, ProcessCase, reactor
+
+LAYER = b"layer" * 10
+CONFIG = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
+MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+MANIFEST = json.dumps({
+    "schemaVersion": 2, "mediaType": MANIFEST_TYPE,
+    "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(CONFIG),
+               "digest": f"sha256:{sha256(CONFIG).hexdigest()}"},
+    "layers": [{"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": len(LAYER),
+                "digest": f"sha256:{sha256(LAYER).hexdigest()}"}],
+}).encode()
+TOKEN = "hunter2-Marker"
+
+
+def digest(content: bytes) -> str:
+    return f"sha256:{sha256(content).hexdigest()}"
+
+
+class Hook(Resource):
+    """An endpoint.
+
+    :ivar status: of its answers; 0 is none at all.
+    :ivar events: that it took.
+    """
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status = 200
+        self.events: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self._waiting: list[tuple[int, Deferred[None]]] = []
+        self.attempts = 0
+
+    def render_POST(self, request: Any) -> Any:
+        self.attempts += 1
+        if self.status == 0:
+            return NOT_DONE_YET
+        if self.status == 200:
+            self.events += json.loads(request.content.read())["events"]
+            self.headers.append({
+                name.decode().lower(): values[0].decode() for name, values in request.requestHeaders.getAllRawHeaders()
+            })
+            self._look()
+        request.setResponseCode(self.status)
+        return b""
+
+    def until(self, count: int) -> Deferred[None]:
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append((count, waiting))
+        self._look()
+        return waiting
+
+    def _look(self) -> None:
+        for each in list(self._waiting):
+            if len(self.events) >= each[0]:
+                self._waiting.remove(each)
+                each[1].callback(None)
+
+
+def push_and_pull(registry: Registry) -> None:
+    """All that there are events for, in a fixed order."""
+
+    def ask(method: str, path: str, body: bytes | None = None, expected: tuple[int, ...] = (200, 201, 202)) -> Any:
+        headers = {"Content-Type": MANIFEST_TYPE, "Accept": MANIFEST_TYPE, "User-Agent": "tester/1"}
+        status, answered, _ = registry.request(method, path, body, headers)
+        assert status in expected, (method, path, status)
+        return answered
+
+    for blob in (LAYER, CONFIG):
+        location = ask("POST", "/v2/some/app/blobs/uploads/", b"")["Location"]
+        location = location[location.index("/v2/"):]
+        ask("PUT", f"{location}{'&' if '?' in location else '?'}digest={digest(blob)}", blob)
+    ask("PUT", "/v2/some/app/manifests/latest", MANIFEST)
+    ask("GET", "/v2/some/app/manifests/latest")
+    ask("GET", f"/v2/some/app/manifests/{digest(MANIFEST)}")
+    ask("GET", f"/v2/some/app/blobs/{digest(LAYER)}")
+    ask("POST", f"/v2/other/blobs/uploads/?mount={digest(LAYER)}&from=some/app", b"")
+    ask("DELETE", f"/v2/some/app/manifests/{digest(MANIFEST)}")
+    ask("DELETE", f"/v2/some/app/blobs/{digest(LAYER)}")
+
+
+EVENTS = 10
+"""That this makes."""
+
+
+def comparable(event: dict[str, Any], host: str) -> dict[str, Any]:
+    """Without what is of one moment and one registry; places and kinds of values stay."""
+    text = json.dumps(event).replace(host, "HOST")
+    read: dict[str, Any] = json.loads(text)
+    for name in ("id", "timestamp"):
+        assert isinstance(read.pop(name), str)
+    assert read["request"].pop("id")
+    assert read["request"].pop("addr").startswith("127.0.0.1")
+    assert read["source"].pop("addr")
+    assert read["source"].pop("instanceID")
+    return read
+
+
+class WebhookCase(ProcessCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.hook = Hook()
+        self.listening = reactor.listenTCP(0, Site(self.hook), interface="127.0.0.1")
+        self.port = self.listening.getHost().port
+        self.addCleanup(self.close)
+
+    @deferred
+    async def close(self) -> None:
+        await self.listening.stopListening()
+
+    def configure(self, port: int | None = None, **options: object) -> None:
+        endpoint = {
+            "name": "hook", "url": f"http://127.0.0.1:{port or self.port}/events?a=b",
+            "headers": {"Authorization": [f"Bearer {TOKEN}"]}, **options,
+        }
+        self.write("x: " + json.dumps({
+            "storage_path": "./images", "listen": ["tcp:0:interface=127.0.0.1"],
+            "notifications": {"events": {"includereferences": True}, "endpoints": [endpoint]},
+        }))
+
+    def registry(self, port: int) -> Registry:
+        found = Registry()
+        found.port = port
+        return found
+
+    async def push(self, port: int, name: str, content: bytes = b"blob") -> None:
+        answer = await self.ask(port, f"POST /v2/{name}/blobs/uploads/?digest={digest(content)}", body=content)
+        self.assertIn(" 201 ", answer)
+
+    def repositories(self) -> Iterator[str]:
+        return (event["target"]["repository"] for event in self.hook.events)
+
+
+class WebhookTests(WebhookCase):
+    @deferred
+    async def test_as_registry_2_does(self) -> None:
+        """The same calls to it and to ours, the same events from both."""
+        need(("docker-registry", "docker-registry"))
+        theirs = free_port()
+        Path(self.directory, "go.yml").write_text(json.dumps({
+            "version": 0.1, "log": {"level": "error", "accesslog": {"disabled": True}},
+            "storage": {"filesystem": {"rootdirectory": f"{self.directory}/go"}, "delete": {"enabled": True}},
+            "http": {"addr": f"127.0.0.1:{theirs}"},
+            "notifications": {"events": {"includereferences": True}, "endpoints": [
+                {"name": "hook", "url": f"http://127.0.0.1:{self.port}/", "timeout": "1s", "threshold": 5,
+                 "backoff": "1s"},
+            ]},
+        }))
+        process = Process(["docker-registry", "serve", f"{self.directory}/go.yml"])
+        self.addCleanup(process.stop)
+        await deferToThread(wait_for_port, theirs)
+        await deferToThread(push_and_pull, self.registry(theirs))
+        await self.hook.until(EVENTS)
+        expected = [comparable(event, f"127.0.0.1:{theirs}") for event in self.hook.events]
+        self.hook.events.clear()
+        self.configure()
+        daemon, port = await self.started()
+        await deferToThread(push_and_pull, self.registry(port))
+        await self.hook.until(EVENTS)
+        await self.stop(daemon)
+        self.assertEqual([comparable(event, f"127.0.0.1:{port}") for event in self.hook.events], expected)
+
+    @deferred
+    async def test_with_what_is_configured(self) -> None:
+        self.configure(ignore={"actions": ["pull"]})
+        daemon, port = await self.started()
+        await self.push(port, "a")
+        await self.ask(port, f"GET /v2/a/blobs/{digest(b'blob')}")
+        await self.push(port, "b")
+        await self.hook.until(2)
+        await self.stop(daemon)
+        self.assertEqual([*self.repositories()], ["a", "b"])
+        self.assertEqual(self.hook.headers[0]["content-type"], "application/vnd.docker.distribution.events.v2+json")
+        self.assertEqual(self.hook.headers[0]["authorization"], f"Bearer {TOKEN}")
+        self.assertNotIn("Traceback", daemon.said.seen)
+
+    @deferred
+    async def test_never_answers(self) -> None:
+        """Nobody waits for it: not who pushes, not the end of the registry. After the next start it is asked again."""
+        self.hook.status = 0
+        self.configure(timeout=0.3)
+        daemon, port = await self.started()
+        await self.push(port, "a")
+        await daemon.said.until("webhook hook: events are not taken: 127.0.0.1:\\d+ did not answer in time; they wait")
+        await gatherResults([self.pushed(port, f"b{number}") for number in range(20)])
+        await self.stop(daemon)
+        self.assertEqual(self.hook.events, [])
+        self.hook.status = 200
+        daemon, _ = await self.started()
+        await self.hook.until(21)
+        await self.stop(daemon)
+        self.assertEqual(len({event["id"] for event in self.hook.events}), 21)
+        self.assertEqual(next(self.repositories()), "a")
+
+    @deferred
+    async def pushed(self, port: int, name: str) -> None:
+        await self.push(port, name)
+
+    @deferred
+    async def test_killed_while_it_is_down(self) -> None:
+        """What was written down survives; the log has no secret of it."""
+        port_of_nobody = free_port()
+        self.configure(port_of_nobody)
+        daemon, port = await self.started()
+        await self.push(port, "a")
+        await daemon.said.until("webhook hook: events are not taken: 127.0.0.1:\\d+ cannot be reached")
+        daemon.kill(signal.SIGKILL)
+        await daemon.ended
+        self.assertNotIn("Marker", daemon.said.seen)
+        self.configure()
+        daemon, port = await self.started()
+        await self.hook.until(1)
+        await self.push(port, "b")
+        await self.hook.until(2)
+        await self.stop(daemon)
+        self.assertEqual([*self.repositories()], ["a", "b"])
+
+    @deferred
+    async def test_fails_and_recovers(self) -> None:
+        self.hook.status = 503
+        self.configure(backoff=1, threshold=1)
+        daemon, port = await self.started()
+        await self.push(port, "a")
+        await daemon.said.until("webhook hook: events are not taken: it answered 503; they wait")
+        self.hook.status = 200
+        await daemon.said.until("webhook hook: events are taken again")
+        await self.stop(daemon)
+        self.assertEqual([*self.repositories()], ["a"])
+
+    @deferred
+    async def test_none(self) -> None:
+        """Without endpoints there is no outbox, and nothing that listens."""
+        daemon, port = await self.started()
+        await self.push(port, "a")
+        await self.stop(daemon)
+        self.assertFalse(Path(self.directory, "images", ".notifications").exists())
+
+    @deferred
+    async def test_in_memory(self) -> None:
+        self.write("x: " + json.dumps({
+            "storage": "memory", "listen": ["tcp:0:interface=127.0.0.1"],
+            "notifications": {"endpoints": [{"name": "hook", "url": f"http://127.0.0.1:{self.port}/"}]},
+        }))
+        daemon = self.twistd()
+        port = int((await daemon.said.until(LISTENING))[1].rpartition(":")[2])
+        await self.push(port, "a")
+        await self.hook.until(1)
+        await self.stop(daemon)
