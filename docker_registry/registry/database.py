@@ -122,8 +122,8 @@ class Database:
 
     async def close(self) -> None:
         """Let go of the file, when what was begun is done. Nothing is read or written afterwards."""
-        self._closed = True
         await self._shield.idle()
+        self._closed = True
         await self._runner.slow(self._forget)
 
     # In a thread
