@@ -7,7 +7,8 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,18 +18,21 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybe
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from docker_registry import mail, webhooks
+from docker_registry import mail, watching, webhooks
+from docker_registry.admin.listener import AdminListener
 from docker_registry.config.load import Loaded
 from docker_registry.config.model import Config
 from docker_registry.config.problems import EXIT_STATUS, ConfigError, Problem
 from docker_registry.deferreds import deferred, outcomes
-from docker_registry.errors import StorageError
+from docker_registry.errors import StorageError, StoreUnavailable
 from docker_registry.front import Front
-from docker_registry.logs.lines import Lines
+from docker_registry.metrics.table import Table
 from docker_registry.process import Process, open_files
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
@@ -38,10 +42,8 @@ from docker_registry.systemd import Notifier
 from docker_registry.threads import Threads
 from docker_registry.v1.routes import V1
 from docker_registry.v2.routes import V2
-from docker_registry.web.access_log import FORMS, AccessLog
 from docker_registry.web.limits import Limits
-from docker_registry.web.request import Request
-from docker_registry.web.site import Finished, Site
+from docker_registry.web.site import Site
 
 CACHE = ".cache"
 """In the directory of a local store, which hides such names."""
@@ -67,9 +69,9 @@ class RegistryService(Service):
     :param grace: seconds that requests have when the daemon stops.
     :param place: where images are kept, for the line that says so.
     :param warnings: what an operator should mend, to be logged.
-    :param access: where requests are logged.
     :param companions: started before everything else, and stopped after it, the last first.
     :param guests: the same for those that need the store: started when it is open, stopped before it is closed.
+    :param became: told how it is: ``"ready"``, then ``"draining"``.
     """
 
     log = Logger()
@@ -89,9 +91,9 @@ class RegistryService(Service):
         grace: float,
         place: str,
         warnings: Sequence[str] = (),
-        access: Lines | None = None,
         companions: Sequence[Companion] = (),
         guests: Sequence[Companion] = (),
+        became: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._reactor = reactor
         self._storage = storage
@@ -104,10 +106,10 @@ class RegistryService(Service):
         self._grace = grace
         self._place = place
         self._warnings = warnings
-        self._access = access
         self._companions = companions
         self._guests = guests
         self._received: list[Companion] = []
+        self._became = became
         self._ports: list[IListeningPort] = []
         self._started: Deferred[None] | None = None
         self._drained: Deferred[None] | None = None
@@ -143,17 +145,17 @@ class RegistryService(Service):
             if self.running:
                 self._registry.start()
                 self._say_ready()
-        except CannotStart as error:
-            self._give_up(EXIT_STATUS, str(error))
-        except StorageError as error:
-            self._give_up(1 if _may_pass(error) else EXIT_STATUS, str(error))
-        except Exception:
-            self.log.failure("the registry cannot start")
-            self._process.stop(1)
+        except Exception as error:
+            self.give_up(error)
 
-    def _give_up(self, status: int, reason: str) -> None:
-        self.log.critical("cannot start: {reason}", reason=reason)
-        self._process.stop(status)
+    def give_up(self, error: Exception) -> None:
+        """End the process, since it cannot start for that reason."""
+        if isinstance(error, CannotStart | StorageError):
+            self.log.critical("cannot start: {reason}", reason=str(error))
+            self._process.stop(1 if isinstance(error, StorageError) and _may_pass(error) else EXIT_STATUS)
+        else:
+            self.log.failure("the registry cannot start", Failure(error))
+            self._process.stop(1)
 
     def _say_ready(self) -> None:
         addresses = [_address(port.getHost()) for port in self._ports]
@@ -163,6 +165,7 @@ class RegistryService(Service):
             place=self._place,
             hint=_hint(addresses),
         )
+        self._became("ready")
         self._notifier.ready()
         if self._notifier.interval:
             self._pings.start(self._notifier.interval)
@@ -179,6 +182,7 @@ class RegistryService(Service):
     @deferred
     async def stopService(self) -> None:
         """No new connections, then the requests in flight, then what must not be torn, then the store."""
+        self._became("draining")
         await maybeDeferred(super().stopService)
         self._notifier.stopping()
         closing = [maybeDeferred(port.stopListening) for port in self._ports]
@@ -204,15 +208,13 @@ class RegistryService(Service):
         await self._see_off(self._received)
         await self._registry.close()
         await self._storage.close()
-        if self._access is not None:
-            await self._in_time(Deferred.fromCoroutine(self._access.close()), LAST_STEPS)
         await self._see_off(self._companions)
         self._pool.stop()
 
     async def _see_off(self, companions: Sequence[Companion]) -> None:
-        for companion in reversed(companions):
+        for each in reversed(companions):
             with self.log.failuresHandled("stopping"):
-                await companion.stop()
+                await each.stop()
 
     async def _in_time(self, waiting: Deferred[None], seconds: float) -> bool:
         try:
@@ -226,7 +228,7 @@ class CannotStart(Exception):
     """The text says why, in one line."""
 
 
-async def _listen(text: str, endpoint: IStreamServerEndpoint, site: Site) -> IListeningPort:
+async def _listen(text: str, endpoint: IStreamServerEndpoint, site: Factory) -> IListeningPort:
     """:raises CannotStart: the port is in use, or may not be used."""
     try:
         return await endpoint.listen(site)
@@ -239,7 +241,8 @@ async def _listen(text: str, endpoint: IStreamServerEndpoint, site: Site) -> ILi
 
 def _may_pass(error: StorageError) -> bool:
     """Whether it may be over at the next attempt, without anybody changing the configuration."""
-    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING
+    cause = error.__cause__
+    return isinstance(error, StoreUnavailable) or (isinstance(cause, OSError) and cause.errno in _PASSING)
 
 
 _PASSING = {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE}
@@ -277,18 +280,22 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
     config = loaded.config
     limits, doubts = _room(web_limits(config), open_files())
     endpoints = [(text, _endpoint(reactor, text, loaded)) for text in config.listen]
-    pool, runner, storage, registry = core(reactor, config)
+    admin = [partial(_listen, text, _endpoint(reactor, text, loaded)) for text in config.admin_listen]
+    table = watching.table_of_one(config)
+    pool, runner, storage, registry = core(reactor, config, table)
     v1 = V1(registry, runner, time.time, config.registry_endpoints, config.v1)
     front = Front(v1, V2(registry, runner))
-    access = Lines("the access log", config.access_log_file, runner, reactor) if config.access_log != "off" else None
+    access = watching.access_log(reactor, config, runner)
     site = Site(
         reactor,
         front.handle,
         refusal=front.refusal,
         limits=limits,
-        finished=_finished(config, access),
+        finished=watching.finished(config, access, table),
     )
-    return RegistryService(
+    pulse = watching.pulse(reactor, table, site, registry) if table is not None else None
+    companions = _those_that_are(mail.alerts(reactor, loaded), access, pulse)
+    service = RegistryService(
         reactor,
         storage=storage,
         registry=registry,
@@ -298,23 +305,42 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
         process=Process(reactor),
         notifier=Notifier(environ),
         grace=config.shutdown_grace,
-        place=f"below {config.storage_path}" if config.storage == "local" else "in memory",
+        place=_place(config),
         warnings=[*loaded.warnings, *doubts],
-        access=access,
-        companions=_those_that_are(mail.alerts(reactor, loaded)),
+        companions=companions,
         guests=_those_that_are(webhooks.notifications(reactor, config, runner, registry)),
+        became=pulse.became if pulse is not None else lambda _: None,
     )
+    if table is not None:
+        companions.append(AdminListener(reactor, time.monotonic, table, admin, service.give_up))
+    return service
 
 
 def _those_that_are(*companions: Companion | None) -> list[Companion]:
     return [companion for companion in companions if companion is not None]
 
 
-def core(reactor: Any, config: Config) -> tuple[ThreadPool, Threads, IStorage, Registry]:
-    """The registry of a configuration without anything that listens. Neither pool nor store is started."""
+def _place(config: Config) -> str:
+    """Where images are kept, for the log."""
+    match config.storage:
+        case "local":
+            return f"below {config.storage_path}"
+        case "s3":
+            return f"in bucket {config.bucket} below {config.storage_path or '/'}"
+        case "memory":
+            return "in memory"
+
+
+def core(
+    reactor: Any, config: Config, table: Table | None = None
+) -> tuple[ThreadPool, Threads, IStorage, Registry]:
+    """The registry of a configuration without anything that listens. Neither pool nor store is started.
+
+    :param table: where the actions of the store are counted.
+    """
     pool = ThreadPool(minthreads=0, maxthreads=config.threads, name="registry")
     runner = Threads(reactor, pool)
-    storage = choose(config, runner, reactor)
+    storage = watching.timed(choose(config, runner, reactor), config, table)
     settings = registry_settings(config)
     return pool, runner, storage, Registry(storage, runner, reactor, settings, time.time, cache=cache_directory(config))
 
@@ -324,7 +350,7 @@ def cache_directory(config: Config) -> Path | None:
     if config.storage == "memory":
         return None
     if config.cache_path is not None:
-        store = hashlib.sha256(f"{config.storage} {config.storage_path}".encode()).hexdigest()
+        store = hashlib.sha256(f"{config.storage} {config.bucket} {config.storage_path}".encode()).hexdigest()
         return config.cache_path / store[:16]
     return config.storage_path / CACHE if config.storage_path is not None else None
 
@@ -366,26 +392,3 @@ def _endpoint(reactor: Any, text: str, loaded: Loaded) -> IStreamServerEndpoint:
         reason = "systemd has not handed over such a socket"
         raise ConfigError([Problem(loaded.file, None, f"{loaded.flavor}.listen", f"{text}: {reason}")]) from None
     return endpoint
-
-
-def _finished(config: Config, access: Lines | None) -> list[Finished]:
-    """Who is told of each request that has come to its end."""
-    told: list[Finished] = []
-    if access is not None:
-        told.append(AccessLog(FORMS[config.access_log], access.write).finished)
-    if config.loglevel == "debug":
-        told.append(_log_request)
-    return told
-
-
-def _log_request(request: Request, seconds: float) -> None:
-    _log.debug(
-        "{request.id} {request.client} {request.method} {target} {request.status} {request.sent} bytes "
-        "{milliseconds:.1f} ms",
-        request=request,
-        target=request.target.decode("ascii", "backslashreplace"),
-        milliseconds=seconds * 1000,
-    )
-
-
-_log = Logger()

@@ -5,25 +5,42 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
+MOST = 1 << 16
+"""Values in a document. What is made of one may take two hundred bytes, of three that a client has sent."""
 
-def loads(content: bytes) -> Any:
+DIGITS = 309
+"""Of a whole number: as many as the largest double has. The time to read one grows with their square."""
+
+
+def loads(content: bytes, most: int = MOST) -> Any:
     """Parse a document.
 
-    :raises ValueError: not JSON in UTF-8 (RFC 8259), nested too deeply, or with a key twice in one object; the text
-        says which, and is fit for a client.
+    :param most: the number of its values, members of objects among them.
+    :raises ValueError: not JSON in UTF-8 (RFC 8259), nested too deeply, with too many values, or with a key twice in
+        one object; the text says which, and is fit for a client.
     """
+    if len(content) > most and sum(content.count(mark) for mark in b",[{") > most:
+        raise ValueError(f"more than {most} values")
     try:
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_constant)
+        return json.loads(
+            content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_constant, parse_int=_integer
+        )
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except _NotStrict:
         raise
-    except ValueError as error:         # not UTF-8, not JSON, or a number of thousands of digits
+    except ValueError as error:         # not UTF-8, or not JSON
         raise ValueError(f"not JSON: {type(error).__name__}") from None
 
 
 class _NotStrict(ValueError):
     """What `json` would have taken."""
+
+
+def _integer(text: str) -> int:
+    if len(text) > DIGITS:
+        raise _NotStrict("a number has too many digits")
+    return int(text)
 
 
 def _constant(name: str) -> NoReturn:

@@ -11,6 +11,7 @@ from docker_registry.config.limits import Limits
 from docker_registry.config.mail import Mail
 from docker_registry.config.notifications import Notifications
 from docker_registry.config.reporting import Reporting
+from docker_registry.config.s3 import S3
 from docker_registry.config.values import (
     Allowed,
     Bytes,
@@ -27,7 +28,7 @@ SAMPLE_SECRET = "REPLACEME"
 """What config_sample.yml has for ``secret_key``: known to everybody, and so good for nothing but trying out."""
 
 
-class Config(Reporting):
+class Config(S3, Reporting):
     """What one flavor comes to."""
 
     standalone: Annotated[bool, Allowed("true")] = Field(
@@ -35,13 +36,15 @@ class Config(Reporting):
         description="Whether the registry stands alone. `false` made docker-registry 0.x ask an index for the rights "
         "of a client; no such index is supported, so only `true` is accepted.",
     )
-    storage: Literal["local", "memory"] = Field(
+    storage: Literal["local", "memory", "s3"] = Field(
         default="local",
-        description="Where images are kept: `local` in a directory, `memory` nowhere, so that they are gone when the "
-        "registry stops.",
+        description="Where images are kept: `local` in a directory, `s3` in a bucket, `memory` nowhere, so that they "
+        "are gone when the registry stops.",
     )
     storage_path: StoragePath = Field(
-        default=None, description="The directory of `local`; made when it is absent. Required there."
+        default=None,
+        description="The directory of `local`; made when it is absent. Required there. In the bucket of `s3` all keys "
+        "begin with it: `/prod` is `prod/…`, and without it they begin at the top.",
     )
     sync: bool = Field(
         default=True,
@@ -92,7 +95,8 @@ class Config(Reporting):
         description="Whether an index may name manifests that its repository does not hold (sparse indexes).",
     )
     max_manifest_bytes: Bytes = Field(
-        default=4 << 20, ge=4 << 20, le=16 << 20, description="Longest manifest. Clients count on 4MiB."
+        default=4 << 20, ge=4 << 20, le=16 << 20,
+        description="Longest manifest, or JSON of protocol v1. Clients count on 4MiB.",
     )
     max_manifest_references: int = Field(
         default=10_000, ge=100,
@@ -119,6 +123,13 @@ class Config(Reporting):
         if not value:
             raise unsuitable("an index of docker-registry 0.x is not supported; remove the line, and let a proxy "
                              "before the registry decide who may do what")
+        return value
+
+    @field_validator("storage")
+    @classmethod
+    def _bucket_given(cls, value: str, info: ValidationInfo) -> str:
+        if value == "s3" and not (info.data.get("s3_bucket") or info.data.get("boto_bucket")):
+            raise unsuitable("s3_bucket is missing, and storage is s3")
         return value
 
     @field_validator("storage_path")

@@ -28,8 +28,11 @@ def _section(section: type[Section], path: list[str], mark: str = "") -> Iterato
     :param mark: what stands before the first option of an entry.
     """
     heading = "###" + "#" * len(path)
-    groups = {name: inner for name, field in section.model_fields.items() if (inner := group(field))}
-    for option, field in section.model_fields.items():
+    # Those that other modules add stand behind its own.
+    own = section.__annotations__
+    options = dict(sorted(section.model_fields.items(), key=lambda option: option[0] not in own))
+    groups = {name: inner for name, field in options.items() if (inner := group(field))}
+    for option, field in options.items():
         if option not in groups:
             yield f"{heading} {option}\n"
             yield f"{field.description}\n"

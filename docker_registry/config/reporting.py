@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from docker_registry.config.section import Section
-from docker_registry.config.values import Allowed, StoragePath, unsuitable, why_not_writable
+from docker_registry.config.values import Allowed, AnyEndpoints, StoragePath, unsuitable, why_not_writable
 
 
 def _off(value: object) -> object:
@@ -43,6 +43,12 @@ class Reporting(Section):
         default=None,
         description="Where those lines go; several processes may share it. Empty is the standard output, which is "
         "nowhere when twistd runs in the background.",
+    )
+
+    admin_listen: AnyEndpoints = Field(
+        default=(),
+        description="Where `/metrics`, `/readyz`, `/livez` and `/debug/health` are: not for everybody. Empty is "
+        "nowhere. From `_env:` several are separated by blanks.",
     )
 
     @field_validator("access_log_file")

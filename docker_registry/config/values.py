@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, cast
 
 from OpenSSL import SSL
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 from twisted.internet.endpoints import serverFromString
 
@@ -71,9 +71,13 @@ Seconds = Annotated[
 Bytes = Annotated[int, Allowed("bytes, or with a unit: 512KiB, 4MiB, 1GiB"), BeforeValidator(SIZE.parse), SIZE]
 
 
-def _storage_path(value: object) -> object:
+def _storage_path(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, str):
         return value
+    if info.data.get("storage") == "s3":
+        if not re.fullmatch(r"/*[A-Za-z0-9._-]*(?:/+[A-Za-z0-9_-][A-Za-z0-9._-]*)*/*", value):
+            raise unsuitable("not a prefix of keys, such as /prod")
+        return Path("/", *value.split("/"))
     if "\0" in value or not value.startswith(("/", "./")):
         raise unsuitable("neither absolute nor beginning with ./")
     return Path(os.path.abspath(value))
@@ -145,11 +149,13 @@ def _at_least_one(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-Endpoints = Annotated[
+AnyEndpoints = Annotated[
     tuple[Annotated[str, AfterValidator(endpoint)], ...],
-    AfterValidator(_at_least_one),
     Allowed("a list of Twisted's endpoint strings, such as tcp:5000:interface=127.0.0.1"),
 ]
+
+
+Endpoints = Annotated[AnyEndpoints, AfterValidator(_at_least_one)]
 
 
 def why_not_usable(path: Path) -> str | None:

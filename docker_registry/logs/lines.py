@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -15,6 +16,9 @@ from docker_registry.threads import Runner
 
 DELAY = 1.0
 """Seconds that a line waits at most for others."""
+
+LAST = 5.0
+"""Seconds in which the last lines must be written."""
 
 BATCH = 64 << 10
 """Bytes that are written without waiting for more."""
@@ -69,11 +73,15 @@ class Lines:
         self._is_stale = True
         return self.flush()
 
-    async def close(self) -> None:
-        """Write what is there; lines that come afterwards are lost."""
+    def start(self) -> None:
+        """The file is opened for its first line."""
+
+    async def stop(self) -> None:
+        """Write what is there, if that does not take too long; lines that come afterwards are lost."""
         self._is_closed = True
-        await self.flush()
-        await self._runner.slow(self._out.close)
+        with suppress(TimeoutError):
+            await self.flush().addTimeout(LAST, self._clock)
+            await self._runner.slow(self._out.close)
 
     def _start(self) -> Deferred[None]:
         if self._timer is not None and self._timer.active():

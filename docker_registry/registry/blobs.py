@@ -19,7 +19,7 @@ from docker_registry.names import Repository
 from docker_registry.registry.catalogue import Catalogue
 from docker_registry.registry.events import BlobMounted, Events
 from docker_registry.storage import layout
-from docker_registry.storage.interface import IReader, IStorage, Stat
+from docker_registry.storage.interface import IReader, IRedirects, IStorage, Stat
 
 LEASE = 3600.0
 """Seconds after which a link that is asked for is touched: its age is what collection goes by."""
@@ -93,6 +93,27 @@ class Blobs:
         if isinstance(lease, Exception):
             expect(lease, NotFound, Damaged)
         raise BlobUnknown(str(digest))
+
+    async def link_to(self, repository: Repository, digest: Digest) -> str | None:
+        """Where clients read the blob themselves; ``None`` if it has to come through here.
+
+        :raises BlobUnknown: the repository does not hold it.
+        """
+        if not IRedirects.providedBy(self._storage):
+            return None
+        await self.size(repository, digest)
+        return await self.link_to_content(digest)
+
+    async def link_to_content(self, digest: Digest) -> str | None:
+        """As `link_to`, of a blob that is known to be there."""
+        if not IRedirects.providedBy(self._storage):
+            return None
+        try:
+            key, _ = await self._elsewhere(digest)
+        except (NotFound, Damaged):
+            key = layout.blob(digest)
+        url: str = await IRedirects(self._storage).link(key)
+        return url
 
     async def open_content(self, digest: Digest, offset: int = 0) -> IReader:
         """Open a blob that an image of protocol v1 has, whatever repository holds it.

@@ -10,32 +10,30 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from docker_registry.digest import Digest
-from docker_registry.errors import DigestInvalid, LayerInvalid
+from docker_registry.errors import LayerInvalid
 from docker_registry.names import ImageId
 from docker_registry.registry.documents import DOCKER_MANIFEST, Document
 from docker_registry.registry.layers import MAX_CHAIN, Layer
 
 CONFIG = "application/vnd.docker.container.image.v1+json"
-GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
-TAR = "application/vnd.docker.image.rootfs.diff.tar"
 
 CLAIM = "id"
 """The member of a configuration that names the image of v1 that it was made of. To be believed it must be confirmed by
 what that image says of its manifest: anybody can push a configuration."""
 
 CONFIGS = frozenset({CONFIG, "application/vnd.oci.image.config.v1+json"})
-_LAYERS = {
-    GZIP: GZIP,
-    TAR: TAR,
-    "application/vnd.oci.image.layer.v1.tar+gzip": GZIP,
-    "application/vnd.oci.image.layer.v1.tar": TAR,
-}
-"""Layers that clients of v1 can unpack, and what the Docker form calls them."""
+_LAYERS = frozenset({
+    "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    "application/vnd.docker.image.rootfs.diff.tar",
+    "application/vnd.oci.image.layer.v1.tar+gzip",
+    "application/vnd.oci.image.layer.v1.tar",
+})
+"""Layers that clients of v1 can unpack."""
 
 _NOT_CONFIGURATION = ("id", "parent", "parent_id", "layer_id", "Size", "checksum", "throwaway", "rootfs", "history")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -120,7 +118,6 @@ def images_of(document: Document, config: dict[str, Any]) -> list[MadeImage]:
 
     :param document: one that `is_expressible`.
     """
-    diff_ids = _diff_ids(config)
     history = _filled(config)
     made: list[MadeImage] = []
     for number, descriptor in enumerate(document.layers):
@@ -129,20 +126,17 @@ def images_of(document: Document, config: dict[str, Any]) -> list[MadeImage]:
         seed = f"{descriptor.digest} {parent or ''}" + (f" {document.blobs[0].digest}" if is_last else "")
         image = ImageId(hashlib.sha256(seed.encode()).hexdigest())
         said = history[number] if number < len(history) else {}
-        members: dict[str, Any] = {
+        # What is said of the whole image goes to the last one; what docker parses is of the type that it parses.
+        whole = {name: value for name, value in config.items() if name not in _NOT_CONFIGURATION} if is_last else {}
+        members: dict[str, Any] = whole | {
             "architecture": _text(config.get("architecture")) or "amd64",
             "os": _text(config.get("os")) or "linux",
-            "created": _time(said.get("created")),
-            "container_config": {"Cmd": [_text(said.get("created_by"))]},
+            "created": _time(whole.get("created") or said.get("created")),
         }
-        if is_last:
-            members |= {name: value for name, value in config.items() if name not in _NOT_CONFIGURATION}
-            members["created"] = _time(config.get("created") or said.get("created"))
+        members.setdefault("container_config", {"Cmd": [_text(said.get("created_by"))]})
         members |= {"id": str(image), "Size": descriptor.size} | ({"parent": str(parent)} if parent else {})
-        diff_id = diff_ids[number] if number < len(diff_ids) else None
-        unpacked = 0 if diff_id else None
-        layer = Layer(descriptor.digest, descriptor.size, diff_id, unpacked, _LAYERS[descriptor.media_type])
-        made.append(MadeImage(image, _bytes(members), layer))
+        # What a configuration says that its layers unpack to is its own claim: others may build on the same layers.
+        made.append(MadeImage(image, _bytes(members), Layer(descriptor.digest, descriptor.size, None, None, "")))
     return made
 
 
@@ -165,20 +159,6 @@ def _filled(config: dict[str, Any]) -> list[dict[str, Any]]:
     history = config.get("history")
     entries = [each for each in history if isinstance(each, dict)] if isinstance(history, list) else []
     return [each for each in entries if each.get("empty_layer") is not True]
-
-
-def _diff_ids(config: dict[str, Any]) -> list[Digest | None]:
-    rootfs = config.get("rootfs")
-    listed = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-    return list(_digests(listed)) if isinstance(listed, list) else []
-
-
-def _digests(listed: list[Any]) -> Iterator[Digest | None]:
-    for each in listed:
-        try:
-            yield Digest.parse(_text(each))
-        except DigestInvalid:
-            yield None
 
 
 def _time(value: Any) -> str:

@@ -35,6 +35,10 @@ _NOT_DISTRIBUTED = re.compile(
 )
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 _MAX_SIZE = 2**63 - 1
+
+VALUES = 20
+"""Values for each descriptor that there may be, its platform and annotations included."""
+
 _SAYS_NOTHING = frozenset({"application/json", "application/octet-stream", "application/x-www-form-urlencoded"})
 """Content types of clients that were not told one."""
 
@@ -89,7 +93,7 @@ def read(content: bytes, content_type: str | None = None, max_references: int = 
     :param content_type: as the client sent it, to be compared; ``None`` when it is read back from the store.
     :raises ManifestInvalid: not JSON, no manifest, or one that contradicts itself.
     """
-    body = _parse(content)
+    body = _parse(content, max_references * VALUES + strictjson.MOST)
     media_type = _media_type(body, content_type)
     if media_type in DOCKER_SCHEMA1 or body.get("schemaVersion") == 1:
         _refuse("schema 1 manifests are not supported; push with a client that writes schema 2 or OCI manifests")
@@ -131,9 +135,9 @@ def _refuse(reason: str) -> NoReturn:
     raise ManifestInvalid(reason)
 
 
-def _parse(content: bytes) -> dict[str, Any]:
+def _parse(content: bytes, most: int) -> dict[str, Any]:
     try:
-        body = strictjson.loads(content)
+        body = strictjson.loads(content, most)
     except ValueError as error:
         raise ManifestInvalid(str(error)) from None
     if not isinstance(body, dict):

@@ -29,7 +29,7 @@ from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.intake import Intake
 from docker_registry.registry.layers import MAX_CHAIN, Layer, is_checksum
 from docker_registry.storage import layout
-from docker_registry.storage.interface import IReader, IStorage
+from docker_registry.storage.interface import IReader, IRedirects, IStorage
 
 PREPARING = 2
 """Layers of old stores that are read at a time."""
@@ -127,6 +127,15 @@ class Images:
             return await self._storage.open(layout.image_old_layer(image.id), offset)
         except (NotFound, BlobUnknown):
             raise ImageUnknown(str(image.id)) from None
+
+    async def link_to_layer(self, image: Image) -> str | None:
+        """Where clients read the layer themselves; ``None`` if it has to come through here."""
+        if image.layer is not None:
+            return await self._blobs.link_to_content(image.layer.digest)
+        if not IRedirects.providedBy(self._storage):
+            return None
+        url: str = await IRedirects(self._storage).link(layout.image_old_layer(image.id))
+        return url
 
     async def layer(self, image: Image) -> Layer:
         """What is known of the image's layer, its diff id with it. It is computed now, once, whoever asks."""

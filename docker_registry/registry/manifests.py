@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
 from docker_registry.deferreds import Shield, outcomes, together
@@ -41,13 +42,19 @@ from docker_registry.storage.interface import IStorage
 from docker_registry.threads import Runner
 
 CACHE = 64 << 20
-"""Bytes of manifests kept in memory. They never change; whether a repository holds one is asked of the store."""
+"""Bytes of memory for manifests. They never change; whether a repository holds one is asked of the store."""
+
+BULK = 5
+"""How many times its bytes a manifest takes in memory, with what was read from it."""
 
 SLICE = 200
 """References checked in one turn of the reactor."""
 
 HASTY = 64 << 10
 """Bytes up to which a manifest is hashed and parsed without a thread."""
+
+PARSING = 1
+"""Manifests beyond that are parsed at a time: the interpreter would not do more, and each takes its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,7 @@ class Manifests:
         self._events = events
         self._cache: OrderedDict[Digest, Manifest] = OrderedDict()
         self._cached = 0
+        self._parsing = DeferredSemaphore(PARSING)
 
     async def get(self, repository: Repository, reference: Tag | Digest) -> Manifest:
         """:raises ManifestUnknown: no such tag or manifest in this repository."""
@@ -205,18 +213,29 @@ class Manifests:
         return manifest
 
     def _remember(self, manifest: Manifest) -> None:
-        self._cached += len(manifest.content) if manifest.digest not in self._cache else 0
+        self._cached += BULK * len(manifest.content) if manifest.digest not in self._cache else 0
         self._cache[manifest.digest] = manifest
         while self._cached > CACHE:
             _, oldest = self._cache.popitem(last=False)
-            self._cached -= len(oldest.content)
+            self._cached -= BULK * len(oldest.content)
 
     async def _parse(self, content: bytes, algorithm: str, content_type: str | None) -> Manifest:
         def parse() -> Manifest:
-            document = documents.read(content, content_type, self._settings.max_references)
-            return Manifest(Digest.of(content, algorithm), content, document)
+            try:
+                document = documents.read(content, content_type, self._settings.max_references)
+            except ManifestInvalid as error:
+                problem = str(error)            # without the traceback, which holds all that was parsed
+            else:
+                return Manifest(Digest.of(content, algorithm), content, document)
+            raise ManifestInvalid(problem)
 
-        return parse() if len(content) <= HASTY else await self._runner.slow(parse)
+        if len(content) <= HASTY:
+            return parse()
+        await self._parsing.acquire()
+        try:
+            return await self._runner.slow(parse)
+        finally:
+            self._parsing.release()
 
     # Writing: runs to its end, though the client may go away.
 

@@ -14,7 +14,7 @@ from docker_registry.names import Repository, UploadId
 from docker_registry.registry.catalogue import Catalogue
 from docker_registry.registry.uploads import Uploads
 from docker_registry.storage import layout
-from docker_registry.storage.interface import IStorage
+from docker_registry.storage.interface import ILeftovers, IStorage
 
 INTERVAL = 3600.0
 """Seconds between two rounds."""
@@ -89,6 +89,7 @@ class UploadPurge:
             after = names[-1].name
         self._uploads.counted(left)
         removed += await self._purge_layers()
+        removed += await self._purge_leftovers()
         if removed:
             self.log.info("removed {removed} abandoned uploads", removed=removed)
         return removed
@@ -138,6 +139,17 @@ class UploadPurge:
                     await self._storage.delete_tree(key)
                     gone += 1
         return gone
+
+    async def _purge_leftovers(self) -> int:
+        """Halves of objects whose writer ended with its process, where a store keeps such (F5)."""
+        if not ILeftovers.providedBy(self._storage):
+            return 0
+        forgiven = sum(jump for _, jump in self._jumps)
+        store = ILeftovers(self._storage)
+        found = await store.leftovers(self._now() - self._age - forgiven)
+        for each in found:
+            await store.remove_leftover(each)
+        return len(found)
 
     async def _is_old(self, repository: Repository, upload: UploadId) -> bool:
         session = layout.upload(repository, upload)

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from docker_registry.deferreds import Shield
-from docker_registry.errors import StorageError
+from docker_registry.errors import Damaged, StorageError
 from docker_registry.names import Repository, UploadId
 from docker_registry.registry import records
 from docker_registry.registry.blobs import Blobs
@@ -112,15 +112,24 @@ class Registry:
 
     async def check(self) -> dict[str, str]:
         """What does not work, by service: the store is written, read and deleted."""
-        key = layout.probe(UploadId.new())
         try:
-            await self._storage.put(key, b"probe")
-            content = await self._storage.get(key)
-            await self._storage.delete(key)
+            await self.probe()
         except StorageError as error:
             self.log.failure("the store failed when it was asked to prove itself")
             return {"storage": type(error).__name__}
-        return {} if content == b"probe" else {"storage": "Damaged"}
+        return {}
+
+    async def probe(self) -> None:
+        """Write, read and delete something small.
+
+        :raises StorageError: the store does not work.
+        """
+        key = layout.probe(UploadId.new())
+        await self._storage.put(key, b"probe")
+        content = await self._storage.get(key)
+        await self._storage.delete(key)
+        if content != b"probe":
+            raise Damaged(key)
 
     def start(self, periodic: bool = True) -> None:
         """Begin what goes on beside requests.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """:ivar max_manifest_bytes: longest manifest; clients count on 4 MiB (distribution-spec 1.1, "Pushing manifests").
+    """:ivar max_manifest_bytes: longest manifest, or document of protocol v1; clients count on 4 MiB
+        (distribution-spec 1.1, "Pushing manifests").
     :ivar max_references: descriptors in one manifest.
     :ivar max_page: entries in one page of a listing; who asks for more gets a link to the next.
     :ivar max_uploads: open upload sessions.

@@ -27,6 +27,7 @@ from docker_registry.errors import (
     SizeInvalid,
     StorageError,
     StorageFull,
+    StoreUnavailable,
     TooManyUploads,
     UploadUnknown,
 )
@@ -38,7 +39,7 @@ from docker_registry.registry.settings import Settings
 from docker_registry.registry.shared import Count
 from docker_registry.registry.upload_state import State
 from docker_registry.storage import layout
-from docker_registry.storage.interface import IStorage, IWriter
+from docker_registry.storage.interface import IDirect, IStorage, IWriter
 from docker_registry.threads import Runner
 
 REMEMBERED = 1000
@@ -171,6 +172,11 @@ class Uploads:
         """
         await self._shield(self._cancel(repository, upload))
 
+    @property
+    def open(self) -> int:
+        """Sessions that are known to be."""
+        return self._count.total()
+
     def held(self, upload: UploadId) -> AbstractContextManager[bool]:
         """Whether no request works on the session; then none does in the block."""
         return self._locks.tried(upload)
@@ -203,7 +209,7 @@ class Uploads:
     ) -> None:
         async with self._working(repository, upload) as session:
             _check_place(session, chunk)
-            writer = await self._receive(session, source, chunk)
+            writer = await self._receive(session, source, chunk, digest)
             if await self._digest(session, writer, digest.algorithm) != digest:
                 await self._settle(session, writer)
                 raise DigestMismatch(str(digest))
@@ -218,11 +224,13 @@ class Uploads:
     async def _take_in(self, session: _Session, digest: Digest, source: Source, chunk: Chunk) -> None:
         try:
             _check_place(session, chunk)
-            writer = await self._receive(session, source, chunk)
+            writer = await self._receive(session, source, chunk, digest)
             if await self._digest(session, writer, digest.algorithm) != digest:
                 await writer.abandon()
                 raise DigestMismatch(str(digest))
             await self._publish(session, writer, digest)
+        except StoreUnavailable:
+            raise                               # what is left is found by its age: asking once more would take as long
         except BaseException:
             await self.forget(session.repository, session.id)
             raise
@@ -263,21 +271,23 @@ class Uploads:
             session = known
         else:
             session = _Session(repository, upload, state, None)
-        if state.offset == 0 or isinstance(data, Exception) or data.size < state.offset:
-            # Also after a crash between publishing the bytes and removing the session.
+        if state.offset == 0 or isinstance(data, Exception) or data.size < state.offset or data.mark != state.mark:
+            # Also after a crash between publishing the bytes and removing the session, and when two machines wrote.
             session.begin_again()
         return session
 
-    async def _receive(self, session: _Session, source: Source, chunk: Chunk) -> IWriter:
+    async def _receive(
+        self, session: _Session, source: Source, chunk: Chunk, digest: Digest | None = None
+    ) -> IWriter:
         """Write what comes, and let the session's hash follow.
 
-        When the source fails, what came is kept; when the bytes are not those announced or cannot be stored, the
-        session stands where it stood.
+        When the source fails, what came is kept if it can be; when the bytes are not those announced or cannot be
+        stored, the session stands where it stood.
+
+        :param digest: of the blob, if these are its last bytes.
         """
         start = session.state.offset
-        writer: IWriter = await (
-            self._storage.resume(session.data, start) if start else self._storage.create(session.data)
-        )
+        writer = await self._writer(session, chunk, digest)
         self._known.pop(session.id, None)       # until its state is recorded again
         try:
             while parts := await self._next(session, writer, source):
@@ -294,6 +304,22 @@ class Uploads:
         except BaseException:
             await writer.close()
             raise
+        return writer
+
+    async def _writer(self, session: _Session, chunk: Chunk, digest: Digest | None) -> IWriter:
+        """:raises RangeInvalid: another machine wrote to the session meanwhile."""
+        writer: IWriter
+        if session.state.offset:
+            writer = await self._storage.resume(session.data, session.state.offset)
+            if writer.mark != session.state.mark:
+                await writer.close()
+                raise RangeInvalid(session.state.offset)
+        elif digest is not None and digest.algorithm == session.state.digest.algorithm and IDirect.providedBy(
+            self._storage
+        ):
+            writer = await IDirect(self._storage).create_direct(session.data, layout.blob(digest), chunk.length)
+        else:
+            writer = await self._storage.create(session.data)
         return writer
 
     async def _cut_back(self, session: _Session, writer: IWriter, offset: int) -> None:
@@ -337,7 +363,7 @@ class Uploads:
     async def _sync(self, session: _Session, writer: IWriter) -> int:
         try:
             return await writer.sync()
-        except StorageFull:
+        except (StorageFull, StoreUnavailable):
             await writer.close()
             raise
         except StorageError:
@@ -352,8 +378,11 @@ class Uploads:
         """Make what came durable, and say so in the state."""
         digest = await self._digest(session, writer, session.state.digest.algorithm)
         offset = await self._sync(session, writer)
+        if offset < writer.offset:              # of a writer whose bytes cannot be resumed
+            session.begin_again()
+            offset, digest = session.state.offset, session.state.digest
         await writer.close()
-        await self._record(session, State(offset, digest, self._now()))
+        await self._record(session, State(offset, digest, self._now(), writer.mark))
 
     async def _record(self, session: _Session, state: State) -> None:
         await self._storage.put(layout.upload_state(session.repository, session.id), state.to_bytes())
@@ -366,7 +395,7 @@ class Uploads:
     async def _publish(self, session: _Session, writer: IWriter, digest: Digest) -> None:
         try:
             await writer.commit(layout.blob(digest))
-        except StorageFull:
+        except (StorageFull, StoreUnavailable):
             await writer.close()
             raise
         except StorageError:

@@ -128,6 +128,7 @@ class LocalWriter:
         self, storage: Directory, system: System, runner: Runner, key: str, fd: int, directory: int, offset: int
     ) -> None:
         self.offset = offset
+        self.mark = ""
         self._storage = storage
         self._system = system
         self._runner = runner

@@ -57,14 +57,18 @@ class Patience:
 
 class Answer:
     """:ivar status: of the answer.
-    :ivar length: of its body; ``None`` if that is not known before it ends.
+    :ivar length: of its body, or of the one that GET would have in place of HEAD; ``None`` if nobody knows before it
+        ends.
     """
 
-    def __init__(self, response: Any, inflow: Inflow) -> None:
+    def __init__(self, response: Any, inflow: Inflow, is_head: bool) -> None:
         self.status: int = response.code
         self.length: int | None = None if response.length is UNKNOWN_LENGTH else response.length
         self._headers: Headers = response.headers
         self._inflow = inflow
+        if is_head:
+            length = self.header("content-length") or ""
+            self.length = int(length) if re.fullmatch("[0-9]{1,18}", length) else None
 
     def header(self, name: str) -> str | None:
         """The value of a header field; of several the last one."""
@@ -193,7 +197,7 @@ class Http:
             watch.end()
         inflow = Inflow(watch, self.patience.idle, slots.release)
         response.deliverBody(inflow)
-        return Answer(response, inflow)
+        return Answer(response, inflow, method == "HEAD")
 
     async def close(self) -> None:
         """Give up connections that nobody uses."""

@@ -13,6 +13,7 @@ What can go wrong is a `StorageError`:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,14 +25,25 @@ SMALL = 16 << 20
 """Bytes that `IStorage.get` reads at most; what is longer is opened."""
 
 
+_PART = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f\ud800-\udfff]+"
+_KEY = re.compile(rf"{_PART}(?:/{_PART})*")
+
+
+def is_key(text: str) -> bool:
+    """Whether it is made as keys are: what is not never gets to a store, and is not taken from one."""
+    return _KEY.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """:ivar size: in bytes.
+    """:ivar size: in bytes; of what was begun and not committed, those that are durable.
     :ivar modified: seconds since the epoch, when it was last written or touched.
+    :ivar mark: `IWriter.mark` of what was begun there; empty where no other machine can write.
     """
 
     size: int
     modified: float
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +93,7 @@ class IWriter(Interface):
     """An object being written. Use one method at a time."""
 
     offset: int = Attribute("Bytes taken so far, durable or not.")
+    mark: str = Attribute("Tells what the last `sync` made durable from what another machine did; see `Stat`.")
 
     def write(parts: Sequence[bytes], digesters: Sequence[Digester] = ()) -> Deferred[None]:
         """Take more bytes, and show each part to each of ``digesters``, off the reactor and in one hop.
@@ -90,6 +103,7 @@ class IWriter(Interface):
 
     def sync() -> Deferred[int]:
         """Make durable what was written; fires with the number of bytes from the beginning that survive a power cut.
+        0 if nothing of it can be resumed, see `IDirect`.
 
         When it fails, the object is lost as a whole: abandon it (C5).
         """
@@ -203,3 +217,46 @@ class IStorage(Interface):
 
     def close() -> Deferred[None]:
         """Release what the storage holds (locks, threads, connections). It is not used afterwards."""
+
+
+class IDirect(Interface):
+    """A store that saves work when it is told beforehand where an object is to be committed."""
+
+    def create_direct(key: str, final: str, length: int | None) -> Deferred[IWriter]:
+        """As `IStorage.create`, of an object that is committed at ``final``, or abandoned.
+
+        What is written may be beyond resuming: then `IWriter.sync` fires with 0.
+
+        :param length: of all of it in bytes, if that is known.
+        """
+
+
+class IRedirects(Interface):
+    """A store that clients can read from themselves."""
+
+    def link(key: str) -> Deferred[str]:
+        """A URL at which whoever has it may read the object, for a while. Whether it is there is not asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What a writer left that came to nothing, and that costs room though no key leads to it.
+
+    :ivar key: where it was to be committed.
+    :ivar id: of the store's.
+    :ivar modified: seconds since the epoch, when its last byte came.
+    """
+
+    key: str
+    id: str
+    modified: float
+
+
+class ILeftovers(Interface):
+    """A store in which halves of objects stay when a process ends in the middle of its work."""
+
+    def leftovers(before: float) -> Deferred[list[Leftover]]:
+        """Those whose last byte came ``before`` a time, in seconds since the epoch."""
+
+    def remove_leftover(leftover: Leftover) -> Deferred[None]:
+        """What has gone meanwhile is no error."""

@@ -17,7 +17,6 @@ Nothing leaves the root, whatever symbolic links lie below it.
 from __future__ import annotations
 
 import os
-import re
 import stat
 import time
 from collections import OrderedDict
@@ -36,7 +35,7 @@ from zope.interface import implementer
 from docker_registry.deferreds import deferred
 from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed
 from docker_registry.storage.files import FileReader, LocalWriter, SmallReader, translated, translating
-from docker_registry.storage.interface import SMALL, Entry, IReader, IStorage, ITaken, IWriter, Stat
+from docker_registry.storage.interface import SMALL, Entry, IReader, IStorage, ITaken, IWriter, Stat, is_key
 from docker_registry.storage.making import Making, MakingHere
 from docker_registry.storage.root import Root, StillEnding
 from docker_registry.storage.system import System
@@ -54,8 +53,7 @@ VERIFIED = 10_000
 ORPHANS = 20
 """Seconds that the processes of a daemon have to end when the first of them was killed."""
 
-_PART = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f\ud800-\udfff]+"
-_KEY = re.compile(rf"{_PART}(?:/{_PART})*")
+
 @implementer(IStorage, ITaken)
 class LocalStorage:
     """:param root: made if it is not there.
@@ -223,7 +221,7 @@ class LocalStorage:
             found = [
                 Entry(entry.name, entry.is_dir(follow_symlinks=False))
                 for entry in self._system.scan(fd)
-                if entry.name > after and _KEY.fullmatch(entry.name) and not entry.name.startswith(".")
+                if entry.name > after and is_key(entry.name) and not entry.name.startswith(".")
             ]
         except OSError as error:
             raise translated(error, prefix) from error
@@ -465,6 +463,6 @@ class LocalStorage:
 
 def _checked(key: str) -> str:
     """:raises StorageFailed: no key; nothing else gets to the file system."""
-    if _KEY.fullmatch(key) is None:
+    if not is_key(key):
         raise StorageFailed(f"{key[:200]!r} is no key")
     return key

@@ -45,6 +45,7 @@ class MemoryReader:
 class MemoryWriter:
     def __init__(self, storage: MemoryStorage, key: str, content: bytearray) -> None:
         self.offset = len(content)
+        self.mark = ""
         self._storage = storage
         self._key = key
         self._content = content

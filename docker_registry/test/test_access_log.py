@@ -187,7 +187,7 @@ class LinesTests(SynchronousTestCase):
 
     def open(self, runner: Any) -> Lines:
         lines = Lines("the log", self.path, runner, self.clock)
-        self.addCleanup(lambda: Deferred.fromCoroutine(lines.close()))
+        self.addCleanup(lambda: Deferred.fromCoroutine(lines.stop()))
         return lines
 
     def warnings(self) -> list[str]:
@@ -283,7 +283,7 @@ class LinesTests(SynchronousTestCase):
 
     def test_close(self) -> None:
         self.lines.write(b"a\n")
-        self.successResultOf(Deferred.fromCoroutine(self.lines.close()))
+        self.successResultOf(Deferred.fromCoroutine(self.lines.stop()))
         self.assertEqual(self.path.read_bytes(), b"a\n")
         self.lines.write(b"late\n")
         self.assertEqual(self.clock.getDelayedCalls(), [])

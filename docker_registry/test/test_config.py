@@ -35,7 +35,7 @@ KNOWN = ", ".join([*Config.model_fields, *FLAT])
 ONE_LINE = [
     # an option of a flavor that is otherwise in order, and what is said about it after "c.yml:2:"
     ("storge: local", "3: x.storge: unknown option; the nearest is storage"),
-    ("mirroring: x", f"3: x.mirroring: unknown option (allowed: {KNOWN})"),
+    ("xyzzy: x", f"3: x.xyzzy: unknown option (allowed: {KNOWN})"),
     (f"'::{MARKER}': 1", f"3: x: unknown option (allowed: {KNOWN})"),
     ("limits: {conections: 5}", "12: x.limits.conections: unknown option; the nearest is connections"),
     ('standalone: "yes"', '15: x.standalone: wrong value "yes" (allowed: true)'),
@@ -53,8 +53,8 @@ ONE_LINE = [
     ("loglevel: loud", '13: x.loglevel: wrong value "loud" (allowed: debug, info, warn, error, critical)'),
     (f"loglevel: {'x' * 61}", "13: x.loglevel: wrong value (allowed: debug, info, warn, error, critical)"),
     (f"loglevel: http://me:{MARKER}@x/", "13: x.loglevel: wrong value (allowed: debug, info, warn, error, critical)"),
-    ("storage: tape", '12: x.storage: wrong value "tape" (allowed: local, memory)'),
-    ("storage: glance", '12: x.storage: wrong value "glance" (allowed: local, memory)'),
+    ("storage: tape", '12: x.storage: wrong value "tape" (allowed: local, memory, s3)'),
+    ("storage: glance", '12: x.storage: wrong value "glance" (allowed: local, memory, s3)'),
     ("storage_path: registry", f"17: x.storage_path: neither absolute nor beginning with ./ (allowed: {PATHS})"),
     ("storage_path: ../up", f"17: x.storage_path: neither absolute nor beginning with ./ (allowed: {PATHS})"),
     ("storage_path: ~/reg", f"17: x.storage_path: neither absolute nor beginning with ./ (allowed: {PATHS})"),

@@ -84,11 +84,11 @@ class SampleTests(SynchronousTestCase):
         """Above the option, or above the group of lines that it stands in."""
         lines = self.text.splitlines()
         for number, line in enumerate(lines):
-            option = re.match(r"( +)[a-z_]+:", line)
+            option = re.match(r"( +)[a-z0-9_]+:", line)
             if option is None:
                 continue
             above = number - 1
-            while re.match(rf"{option[1]}[a-z_]+:", lines[above]):
+            while re.match(rf"{option[1]}[a-z0-9_]+:", lines[above]):
                 above -= 1
             self.assertRegex(lines[above], rf"^{option[1]}#", line)
 

@@ -56,6 +56,8 @@ ACCEPTED: list[tuple[str, Any, str | None, str]] = [
     ("size 0", image(config=descriptor(size=0)), OCI_MANIFEST, OCI_MANIFEST),
     ("largest size", image(config=descriptor(size=2**63 - 1)), OCI_MANIFEST, OCI_MANIFEST),
     ("artifact", {"mediaType": OCI_ARTIFACT, "blobs": [descriptor()]}, OCI_ARTIFACT, OCI_ARTIFACT),
+    ("309 digits", b'{"x":-' + b"9" * 308 + b"," + encoded(image())[1:], OCI_MANIFEST, OCI_MANIFEST),
+    ("10 000 references", image(layers=[descriptor(annotations={"a": "b", "c": "d"})] * 9_999), None, OCI_MANIFEST),
     ("lone surrogate", b'{"annotations":{"a":"\\ud800"},' + encoded(image())[1:], OCI_MANIFEST, OCI_MANIFEST),
 ]
 
@@ -71,6 +73,10 @@ REFUSED: list[tuple[str, Any, str | None]] = [
     ("100 000 brackets", b"[" * 100_000, OCI_MANIFEST),
     ("100 000 objects", b'{"a":' * 100_000, OCI_MANIFEST),
     ("5000 digits", b'{"schemaVersion":2' + b"0" * 5000 + b"}", OCI_MANIFEST),
+    ("310 digits", b'{"x":' + b"9" * 310 + b"," + encoded(image())[1:], OCI_MANIFEST),
+    ("4 MiB of lists", b'{"x":[' + b"[]," * 1_000_000 + b"[]]," + encoded(image())[1:], OCI_MANIFEST),
+    ("4 MiB of objects", b'{"x":[' + b"{}," * 1_000_000 + b"{}]," + encoded(image())[1:], OCI_MANIFEST),
+    ("4 MiB of numbers", b'{"x":[' + b"1," * 2_000_000 + b"1]," + encoded(image())[1:], OCI_MANIFEST),
     ("NaN", encoded(image()).replace(b'"size": 1', b'"size": NaN'), OCI_MANIFEST),
     ("Infinity", b'{"x":Infinity,' + encoded(image())[1:], OCI_MANIFEST),
     ("a key twice", b'{"schemaVersion":2,' + encoded(image())[1:], OCI_MANIFEST),

@@ -25,7 +25,6 @@ from docker_registry.errors import (
     TagUnknown,
 )
 from docker_registry.names import ImageId, Repository, Tag
-from docker_registry.registry.bridge import GZIP
 from docker_registry.registry.documents import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX
 from docker_registry.registry.imagepushes import WAITING, ImagePushes
 from docker_registry.registry.layers import MAX_CHAIN
@@ -34,6 +33,7 @@ from docker_registry.storage import layout
 from docker_registry.test.registry_case import LATEST, Held, Parts, RegistryCase
 
 REPOSITORY = Repository("team/app")
+PACKED = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 
 def image_id(name: str) -> ImageId:
@@ -408,7 +408,7 @@ class BridgeTests(ImageCase):
 
 class FromV2Tests(ImageCase):
     def push_v2(self, *names: str, tag: Tag = LATEST, media_type: str = DOCKER_MANIFEST, **config: Any) -> bytes:
-        described = [self.described(layer(name), GZIP) for name in names]
+        described = [self.described(layer(name), PACKED) for name in names]
         content = json.dumps({
             "architecture": "amd64", "os": "linux", "config": {"Cmd": ["sh"]},
             "rootfs": {"type": "layers", "diff_ids": [str(Digest.of(archive(name))) for name in names]},
@@ -462,6 +462,20 @@ class FromV2Tests(ImageCase):
         self.assertEqual(
             [each["digest"] for each in self.manifest(Tag("child"))["layers"]],
             [str(Digest.of(layer(name))) for name in ("a", "b", "child")],
+        )
+
+    def test_false_diff_ids(self) -> None:
+        """Who lies of his own layers does not lie for those who build on the same ones."""
+        self.push_v2("a", "b", rootfs={"type": "layers", "diff_ids": ["sha256:" + "0" * 64] * 2})
+        parent = str(self.top())
+        content = with_parent("child", parent)
+        self.now(self.pushes.put_json(image_id("child"), content))
+        self.put_layer("child", layer("child"))
+        self.confirm("child", payload(content, layer("child")))
+        self.tag("child", Tag("child"))
+        config = json.loads(self.blob(self.manifest(Tag("child"))["config"]["digest"]))
+        self.assertEqual(
+            config["rootfs"]["diff_ids"], [str(Digest.of(archive(name))) for name in ("a", "b", "child")]
         )
 
     def test_index(self) -> None:

@@ -13,7 +13,10 @@ import docker_registry
 LAYERS = [
     ["tap", "cli"],
     ["service"],
+    ["watching"],
     ["front", "mail", "webhooks"],
+    ["admin"],
+    ["metrics"],
     ["v1", "v2"],
     ["auth", "notifications"],
     ["registry"],

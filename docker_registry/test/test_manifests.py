@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from docker_registry.digest import Digest
 from docker_registry.errors import (
@@ -18,6 +23,7 @@ from docker_registry.errors import (
     ManifestUnknown,
 )
 from docker_registry.names import Repository, Tag
+from docker_registry.registry.manifests import BULK, HASTY
 from docker_registry.registry.referrers import SLICE, Referrer
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
@@ -144,15 +150,48 @@ class PushAndPullTests(RegistryCase):
             self.assertEqual(self.get(digest), content)
 
     def test_memory_is_bounded(self) -> None:
-        self.patch(__import__("docker_registry.registry.manifests", fromlist=["CACHE"]), "CACHE", 1000)
+        self.patch(__import__("docker_registry.registry.manifests", fromlist=["CACHE"]), "CACHE", 5000)
         pushed = [self.image(b"%d" % number) for number in range(20)]
         for content in pushed:
             self.push(content, None)
         for content in pushed:
             self.assertEqual(self.get(Digest.of(content)), content)
-        held = sum(len(each.content) for each in self.registry.manifests._cache.values())
+        held = BULK * sum(len(each.content) for each in self.registry.manifests._cache.values())
         self.assertEqual(held, self.registry.manifests._cached)
-        self.assertLessEqual(held, 1000)
+        self.assertLessEqual(held, 5000)
+
+    def test_large_ones_are_parsed_one_at_a_time(self) -> None:
+        """Each takes many times its bytes meanwhile; small ones do not wait for them."""
+        waiting: list[tuple[Callable[[], Any], Deferred[Any]]] = []
+
+        class Slow(Direct):
+            def slow(self, function: Any, *args: Any, **kwargs: Any) -> Deferred[Any]:
+                waiting.append((partial(function, *args, **kwargs), Deferred()))
+                return waiting[-1][1]
+
+        self.registry = Registry(self.storage, Slow(), self.clock, self.settings, self.clock.seconds)
+        small, large = self.image(b"layer"), self.image(b"layer", annotations={"x": "y" * HASTY})
+        pushes = [
+            Deferred.fromCoroutine(self.registry.manifests.put(REPOSITORY, Tag(f"t{number}"), content, None))
+            for number, content in enumerate([large, b"{" + large, large, small])
+        ]
+        pushes[2].cancel()
+        self.failureResultOf(pushes[2], CancelledError)
+        self.successResultOf(pushes[3])
+        self.assertEqual(len(waiting), 1)
+        waiting[0][1].callback(waiting[0][0]())
+        self.successResultOf(pushes[0])
+        self.assertEqual(len(waiting), 2)
+        waiting[1][1].errback(self.failureOf(waiting[1][0]))
+        self.failureResultOf(pushes[1], ManifestInvalid)
+        self.assertEqual(len(waiting), 2)
+
+    def failureOf(self, call: Callable[[], Any]) -> Failure:
+        try:
+            call()
+        except Exception:
+            return Failure()
+        raise AssertionError("it did not fail")
 
 
 class TagTests(RegistryCase):

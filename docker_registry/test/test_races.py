@@ -43,6 +43,8 @@ class Stepped:
         self._waiting: list[tuple[Deferred[Any], Any, tuple[Any, ...], dict[str, Any]]] = []
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)          # it provides no interface, and has no ability beyond the common ones
         method = getattr(self._storage, name)
 
         def later(*args: Any, **kwargs: Any) -> Deferred[Any]:

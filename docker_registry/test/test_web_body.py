@@ -6,7 +6,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.web.body import LEAST, PIECE, READ, Body, Budget
-from docker_registry.web.errors import BodyTooLarge, BodyTooSlow, ClientGone
+from docker_registry.web.errors import BodyTooLarge, BodyTooSlow, ClientGone, Refusal
 
 MEMORY = 48 << 20
 
@@ -165,6 +165,42 @@ class WholeTests(Case):
         self.assertEqual(self.client.invited, 0)
 
 
+    def gather(self, size: int) -> tuple[Body, Deferred[bytes]]:
+        """A body that is to be read whole, and of which so many bytes have come."""
+        body = self.body()
+        whole = self.read_all(body, 4 * PIECE)
+        for _ in range(size // PIECE):
+            body.feed([b"x" * PIECE], False)
+        return body, whole
+
+    def test_too_many_at_once(self) -> None:
+        """What is read whole is held until its request is over; beyond the memory for it nobody else is taken."""
+        fit = [self.gather(4 * PIECE) for _ in range(MEMORY // PIECE // 4)]
+        refusal = self.failureResultOf(self.gather(PIECE)[1], Refusal).value
+        self.assertEqual(refusal.status, 503)
+        answered, gone, cut = fit[:3]
+        answered[0].feed([], True)
+        self.assertEqual(len(self.successResultOf(answered[1])), 4 * PIECE)
+        self.failureResultOf(self.gather(PIECE)[1], Refusal)
+        answered[0].close()
+        self.assertNoResult(self.gather(4 * PIECE)[1])
+        gone[0].feed([], True)
+        gone[0].fail(ClientGone())
+        self.assertNoResult(self.gather(4 * PIECE)[1])
+        cut[0].fail(ClientGone())
+        self.failureResultOf(cut[1], ClientGone)
+        self.assertNoResult(self.gather(4 * PIECE)[1])
+        self.failureResultOf(self.gather(PIECE)[1], Refusal)
+        self.assertEqual(self.budget.gathered, MEMORY)
+
+    def test_alone(self) -> None:
+        """However little memory there is."""
+        self.budget = Budget(PIECE)
+        body, whole = self.gather(4 * PIECE)
+        body.feed([], True)
+        self.assertEqual(len(self.successResultOf(whole)), 4 * PIECE)
+
+
 class BudgetTests(Case):
     def test_shares(self) -> None:
         """Few have large pieces, many small ones; together they do not exceed the memory."""
@@ -172,7 +208,8 @@ class BudgetTests(Case):
         for bodies in range(1, 400):
             self.body().feed([b"x"], False)
             self.assertEqual(self.budget.bodies, bodies)
-            self.assertLessEqual(bodies * 2 * (self.budget.piece + self.budget.read), max(MEMORY, bodies * 4 * LEAST))
+            each = 3 * self.budget.piece + 2 * self.budget.read
+            self.assertLessEqual(bodies * each, max(MEMORY, bodies * 5 * LEAST))
         self.assertGreaterEqual(self.budget.piece, LEAST)
 
     def test_what_is_held_is_counted(self) -> None:

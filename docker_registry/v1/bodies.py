@@ -10,9 +10,6 @@ from docker_registry.names import Repository
 from docker_registry.v1.problems import Wrong
 from docker_registry.web.request import Request
 
-LIMIT = 4 << 20
-"""Bytes of a document."""
-
 
 def repository(name: str) -> Repository:
     """Names of one component are in the namespace ``library``, which v2 does not know: both are the bare name.
@@ -31,13 +28,14 @@ def readable(name: str) -> Repository | None:
         return None
 
 
-async def read_json(request: Request, text: str) -> Any:
+async def read_json(request: Request, limit: int, text: str) -> Any:
     """The body, whatever its type is said to be.
 
+    :param limit: bytes.
     :param text: of the error.
     :raises Wrong: no JSON.
     """
     try:
-        return strictjson.loads(await request.body.read_all(LIMIT))
+        return strictjson.loads(await request.body.read_all(limit))
     except ValueError:
         raise Wrong(400, text) from None

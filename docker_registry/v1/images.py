@@ -11,8 +11,7 @@ from docker_registry.registry.images import Image
 from docker_registry.registry.registry import Registry
 from docker_registry.storage.interface import IFile
 from docker_registry.threads import Runner
-from docker_registry.v1.answers import JSON, cached, send_json
-from docker_registry.v1.bodies import LIMIT
+from docker_registry.v1.answers import COMMON, JSON, NOT_CACHED, cached, send_json
 from docker_registry.v1.problems import Wrong
 from docker_registry.web.ranges import parse_range
 from docker_registry.web.request import Headers, Request
@@ -45,6 +44,8 @@ class ImageRoutes:
         headers = [*cached(self._now()), (b"Accept-Ranges", b"bytes")]
         if _is_known(request):
             return request.answer(304, headers)
+        if request.method == "GET" and (url := await self._registry.images.link_to_layer(found)) is not None:
+            return request.answer(302, [*COMMON, *NOT_CACHED, (b"Location", url.encode("ascii"))])
         headers.append((b"Content-Type", b"application/octet-stream"))
         part = parse_range(request.header(b"range"), found.size) if request.method == "GET" else None
         first, length, status = 0, found.size, 200
@@ -84,7 +85,7 @@ class ImageRoutes:
     # Pushing
 
     async def put_json(self, request: Request, image: ImageId) -> None:
-        content = await request.body.read_all(LIMIT)
+        content = await request.body.read_all(self._registry.settings.max_manifest_bytes)
         await self._registry.image_pushes.put_json(image, content, _text(request, b"x-docker-checksum"))
         send_json(request, True)
 

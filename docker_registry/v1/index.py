@@ -31,7 +31,7 @@ class IndexRoutes:
         self._endpoints = endpoints.encode()
 
     async def create_user(self, request: Request) -> None:
-        await read_json(request, "Error Decoding JSON")
+        await read_json(request, self._registry.settings.max_manifest_bytes, "Error Decoding JSON")
         send_json(request, "User Created", 201)
 
     async def allocate(self, request: Request, name: str) -> None:
@@ -85,7 +85,7 @@ class IndexRoutes:
         })
 
     async def _take_images(self, request: Request, name: Repository) -> None:
-        listed = await read_json(request, "Error Decoding JSON")
+        listed = await read_json(request, self._registry.settings.max_manifest_bytes, "Error Decoding JSON")
         if not isinstance(listed, list) or not all(_is_entry(each) for each in listed):
             raise Wrong(400, "Invalid data")
         stored = await self._registry.old.images_list(name)

@@ -60,10 +60,7 @@ def phrase(error: BaseException) -> Phrased | None:
     found = errors.nearest(PROBLEMS, error)
     if found is None:
         return None
-    headers = [(b"Allow", ", ".join(error.allowed).encode("ascii"))] if isinstance(error, WrongMethod) else []
-    if found[0] == 503:
-        headers.append(RETRY_AFTER)
-    return _phrased(found[0], found[1] or str(error), headers)
+    return _phrased(found[0], found[1] or str(error), [RETRY_AFTER] if found[0] == 503 else [])
 
 
 def refusal(status: int, reason: str) -> Phrased:

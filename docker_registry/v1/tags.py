@@ -57,7 +57,7 @@ class TagRoutes:
         return odd[tag]
 
     async def put(self, request: Request, name: str, tag: str) -> None:
-        image = await read_json(request, "Invalid data")
+        image = await read_json(request, self._registry.settings.max_manifest_bytes, "Invalid data")
         if not isinstance(image, str) or not image:
             raise Wrong(400, "Invalid data")
         asked, wanted = repository(name), Tag.parse(tag)
@@ -95,7 +95,7 @@ class TagRoutes:
         send_json(request, {"access": "private" if is_private else "public"})
 
     async def put_properties(self, request: Request, name: str) -> None:
-        properties = await read_json(request, "Invalid data")
+        properties = await read_json(request, self._registry.settings.max_manifest_bytes, "Invalid data")
         access = properties.get("access") if isinstance(properties, dict) else None
         if access not in ("private", "public"):
             raise Wrong(400, "Invalid data")

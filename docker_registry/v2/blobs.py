@@ -10,6 +10,7 @@ from docker_registry.registry.events import BlobPulled
 from docker_registry.registry.registry import Registry
 from docker_registry.storage.interface import IFile
 from docker_registry.threads import Runner
+from docker_registry.v2 import problems
 from docker_registry.v2.answers import FOREVER, REMEMBERED, etag_matches, lines, send
 from docker_registry.web.ranges import parse_range
 from docker_registry.web.request import Request, header_lines
@@ -22,7 +23,9 @@ class BlobRoutes:
         self._runner = runner
 
     async def get(self, request: Request, repository: Repository, digest: Digest) -> None:
-        """The whole blob, or one range of it."""
+        """The whole blob, or one range of it; or where it is, if clients read from the store."""
+        if request.method == "GET" and (url := await self._registry.blobs.link_to(repository, digest)) is not None:
+            return send(request, 307, [(b"Location", url.encode("ascii")), problems.NO_STORE])
         if request.method == "GET" and request.header(b"range") is not None:
             return await self._get_part(request, repository, digest)
         if request.method == "HEAD":

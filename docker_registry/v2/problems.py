@@ -85,8 +85,6 @@ def entries(problem: Problem, error: BaseException) -> list[dict[str, object]]:
 
 def extra_headers(problem: Problem, error: BaseException) -> Headers:
     headers: Headers = []
-    if isinstance(error, WrongMethod):
-        headers.append((b"Allow", ", ".join(error.allowed).encode("ascii")))
     if isinstance(error, RangeNotSatisfiable):
         headers.append((b"Content-Range", b"bytes */%d" % error.size))
     if problem.status in _COME_LATER:

@@ -71,7 +71,11 @@ class Application:
         elif phrased.status in _ALERTS:
             alert = _ALERTS[phrased.status]
             self.log.warn("{request.method} {request.path}: {error}", request=request, error=error, alert=alert)
-        request.answer(phrased.status, phrased.headers, phrased.content)
+        headers = phrased.headers
+        if phrased.status == 405:           # also when what the path could do is switched off (RFC 9110, 15.5.6)
+            allowed = [each for each in self._router.methods(request.path) if each != request.method]
+            headers = [*headers, (b"Allow", ", ".join(allowed).encode("ascii"))]
+        request.answer(phrased.status, headers, phrased.content)
 
 
 _ALERTS = {503: "store unavailable", 507: "storage full"}

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from docker_registry.web.errors import BodyTooLarge, ClientGone
+from docker_registry.web.errors import BodyTooLarge, ClientGone, Refusal
 
 PIECE = 1 << 20
 """Bytes that are worth a hop to a thread."""
@@ -27,19 +27,21 @@ _JOINED = 64 << 10
 class Budget:
     """Memory shared by all bodies: many bodies have small pieces.
 
-    A body holds a piece and what arrived with its last read, and its reader works on as much.
+    A body holds a piece and what arrived with its last read; its reader works on as much, and on a copy of the piece.
 
     :param memory: bytes, all bodies together.
     :ivar piece: how large a piece is at the moment.
     :ivar read: how many bytes a connection should take from its socket at once.
     :ivar bodies: how many share.
     :ivar held: bytes that are in memory now.
+    :ivar gathered: bytes of bodies that are read whole, until their requests are over.
     """
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
         self.bodies = 0
         self.held = 0
+        self.gathered = 0
         self._share()
 
     def join(self) -> None:
@@ -55,10 +57,14 @@ class Budget:
         """Whether every body is to be content with what it has."""
         return self.held >= self._memory
 
+    def is_gathering_too_much(self, length: int) -> bool:
+        """Whether a body that is read whole, and has come to ``length`` bytes, is one too many; alone, none is."""
+        return length < self.gathered > self._memory
+
     def _share(self) -> None:
         share = self._memory // max(self.bodies, 1)
         self.read = max(LEAST, min(READ, share // 8))
-        self.piece = max(LEAST, min(PIECE, share // 2 - self.read))
+        self.piece = max(LEAST, min(PIECE, (share - 2 * self.read) // 3))
 
 
 class Sender(Protocol):
@@ -82,8 +88,8 @@ class Body:
     """
 
     __slots__ = (
-        "_budget", "_error", "_expects", "_held", "_holding", "_joined", "_out", "_parts", "_sender", "_waiting",
-        "complete", "length", "received", "verdict",
+        "_budget", "_error", "_expects", "_gathered", "_held", "_holding", "_joined", "_out", "_parts", "_sender",
+        "_waiting", "complete", "length", "received", "verdict",
     )
 
     def __init__(self, budget: Budget, length: int | None, expects: bool = False, sender: Sender | None = None) -> None:
@@ -93,6 +99,7 @@ class Body:
         self._parts: list[bytes | bytearray] = []
         self._held = 0                          # bytes in those parts
         self._out = 0                           # bytes that the reader was given last
+        self._gathered = 0                      # bytes that were read to be a whole, until the request is over
         self._joined = self._holding = False
         self._waiting: Deferred[None] | None = None
         self._error: Exception | None = None
@@ -128,16 +135,22 @@ class Body:
         """The whole body.
 
         :raises BodyTooLarge: longer than ``limit`` bytes; known before a byte is read if the client announced it.
+        :raises Refusal: others are read whole at this time, and together they take too much memory.
         """
         if self.length is not None and self.length > limit:
             raise BodyTooLarge(limit)
         everything: list[bytes] = []
-        length = 0
-        while parts := await self.read():
-            length += sum(map(len, parts))
-            if length > limit:
-                raise BodyTooLarge(limit)
-            everything += parts
+        try:
+            while parts := await self.read():
+                self._gather(sum(map(len, parts)))
+                if self._gathered > limit:
+                    raise BodyTooLarge(limit)
+                if self._budget.is_gathering_too_much(self._gathered):
+                    raise Refusal(503, "too many documents are on their way: try again later")
+                everything += parts
+        except BaseException:
+            self._release()
+            raise
         return everything[0] if len(everything) == 1 else b"".join(everything)
 
     @property
@@ -194,7 +207,8 @@ class Body:
             self._wake()
 
     def fail(self, error: Exception) -> None:
-        """No more will come, though there should."""
+        """No more will come, though there should; or nobody waits for the answer any more."""
+        self._release()
         if not self.complete and self._error is None:
             self._error = error
             self._leave()
@@ -202,6 +216,7 @@ class Body:
 
     def close(self) -> None:
         """Nobody is to read the rest: the request is answered."""
+        self._release()
         self._leave()
         self._parts = []
         self._held = 0
@@ -220,6 +235,13 @@ class Body:
     def _account(self, count: int) -> None:
         if self._joined:
             self._budget.held += count
+
+    def _gather(self, count: int) -> None:
+        self._gathered += count
+        self._budget.gathered += count
+
+    def _release(self) -> None:
+        self._gather(-self._gathered)
 
     def _leave(self) -> None:
         """It takes no more part in the sharing of memory."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -36,11 +37,7 @@ class NoRoute(Exception):
 
 
 class WrongMethod(Exception):
-    """:ivar allowed: the methods that the path has."""
-
-    def __init__(self, allowed: tuple[str, ...]) -> None:
-        super().__init__(allowed)
-        self.allowed = allowed
+    """Something is at this path, but not for this method."""
 
 
 class BadPath(Exception):
@@ -102,21 +99,25 @@ class Router:
         """How many paths are."""
         return self._find_again.cache_info().currsize
 
+    def methods(self, path: str) -> list[str]:
+        """What can be asked of a path; nothing if nothing is there."""
+        return sorted({method for _, endpoints, _ in self._meanings(path) for method in endpoints})
+
     def _find(self, method: str, path: str) -> Match:
-        allowed: set[str] = set()
+        found = False
+        for rule, endpoints, arguments in self._meanings(path):
+            if method in endpoints:
+                return Match(rule, endpoints[method], {name: _decoded(text) for name, text in arguments.items()})
+            found = True
+        raise WrongMethod(path) if found else NoRoute(path)
+
+    def _meanings(self, path: str) -> Iterator[tuple[str, dict[str, str], dict[str, str]]]:
+        """For each reading of a path the rule, the endpoints by method, and the variables as they were sent."""
         for reading in self._readings:
             match = reading.pattern.fullmatch(path)
-            if match is None or match.lastgroup is None:
-                continue
-            rule, groups = reading.rules[match.lastgroup]
-            endpoints = self._endpoints[rule]
-            if method in endpoints:
-                arguments = {name: _decoded(match[group]) for name, group in groups.items()}
-                return Match(rule, endpoints[method], arguments)
-            allowed |= endpoints.keys()
-        if not allowed:
-            raise NoRoute(path)
-        raise WrongMethod(tuple(sorted(allowed)))
+            if match is not None and match.lastgroup is not None:
+                rule, groups = reading.rules[match.lastgroup]
+                yield rule, self._endpoints[rule], {name: match[group] for name, group in groups.items()}
 
 
 class _Reading(NamedTuple):

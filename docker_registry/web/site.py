@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -109,6 +109,10 @@ class Site(Factory):
     def connections(self) -> int:
         """How many there are."""
         return len(self._channels)
+
+    def requests(self) -> Iterator[Request]:
+        """Those that are read or answered."""
+        return (channel.request for channel in self._channels if channel.request is not None)
 
     @property
     def is_overrun(self) -> bool:

@@ -22,16 +22,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from docker_registry.test.clients.daemon import Ours
 from docker_registry.test.clients.pushing import Repository
 from docker_registry.test.clients.wire import Wire
+from docker_registry.test.servers.stores import STORES
 
 
 @cache
-def base() -> str:
-    """The registry under test; ours is started for the first test, and ends with the run."""
+def base(storage: str) -> str:
+    """The registry under test; ours is started for the first test over a kind of store, and ends with the run."""
     if named := os.environ.get("REGISTRY_URL"):
         return named.rstrip("/")
     work = Path(tempfile.mkdtemp(prefix="conformance-"))
     atexit.register(shutil.rmtree, work, ignore_errors=True)
-    registry = Ours(work / "registry")
+    registry = Ours(work / "registry", **(STORES[storage]().options() if storage in STORES else {}))
     atexit.register(registry.stop)
     return f"http://{registry.host}"
 
@@ -56,7 +57,11 @@ def _row(function: Callable[..., None], value: Any) -> Callable[..., None]:
 
 
 class Conformance(SynchronousTestCase):
-    """:ivar repository: a fresh one for each test."""
+    """:ivar repository: a fresh one for each test.
+    :ivar storage: where our own registry keeps what is pushed: ``local``, or one of `STORES`.
+    """
+
+    storage = "local"
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -67,7 +72,7 @@ class Conformance(SynchronousTestCase):
     def setUp(self) -> None:
         # What the specification leaves open is asked of our own registry only.
         self.ours = "REGISTRY_URL" not in os.environ
-        self.wire = Wire(base(), strict=self.ours)
+        self.wire = Wire(base(self.storage), strict=self.ours)
         self.addCleanup(self.wire.close)
         self.repository = self.fresh()
 

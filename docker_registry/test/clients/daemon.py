@@ -13,9 +13,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 PATIENCE = 30.0
 """Seconds until a daemon must have started, or stopped."""
@@ -177,10 +179,17 @@ class Theirs(Registry):
 
 def wait_for_port(port: int) -> None:
     """Until somebody listens there."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
+    def listens() -> bool:
         with socket.socket() as attempt:
-            if attempt.connect_ex(("127.0.0.1", port)) == 0:
-                return
+            return attempt.connect_ex(("127.0.0.1", port)) == 0
+
+    if not until(listens):
+        raise AssertionError(f"nobody listens on {port}")
+
+
+def until(condition: Callable[[], T]) -> T:
+    """What ``condition`` comes to as soon as that is true, or when patience has an end."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()) and time.monotonic() < deadline:
         select.select([], [], [], 0.05)
-    raise AssertionError(f"nobody listens on {port}")
+    return found

@@ -109,10 +109,17 @@ def check(method: str, answer: V1Answer) -> None:
         raise Wrong(f"no error in {answer}")
 
 
-def cut(address: Address, method: str, target: str, fields: Fields, sent: bytes) -> None:
-    """Send the head and ``sent``, raw, and no more; return when the registry has given the connection up."""
+@contextmanager
+def begun(address: Address, method: str, target: str, fields: Fields, sent: bytes) -> Iterator[socket.socket]:
+    """A request of which the head and ``sent``, raw, have been written; the connection ends with the block."""
     with socket.create_connection(address, timeout=PATIENCE) as connection:
         connection.sendall(head(method, target, fields) + sent)
+        yield connection
+
+
+def cut(address: Address, method: str, target: str, fields: Fields, sent: bytes) -> None:
+    """Send the head and ``sent``, raw, and no more; return when the registry has given the connection up."""
+    with begun(address, method, target, fields, sent) as connection:
         connection.shutdown(socket.SHUT_WR)
         try:
             while connection.recv(65536):

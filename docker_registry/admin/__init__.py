@@ -1,0 +1,1 @@
+"""What operators and their programs ask, on a listener of its own."""

@@ -1,0 +1,296 @@
+"""The calls of S3 that are needed, a method each. Keys are whole: the prefix is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from twisted.logger import Logger
+
+from docker_registry.errors import Damaged, NotFound, StorageFailed, Transient
+from docker_registry.storage.http import Answer
+from docker_registry.storage.interface import SMALL
+from docker_registry.storage.s3 import documents
+from docker_registry.storage.s3.client import LONG, Client, checked, header_time, md5, nothing
+from docker_registry.storage.s3.documents import LIMIT, Malformed, Page, Unfinished
+from docker_registry.storage.s3.errors import Refused, clean
+from docker_registry.storage.s3.settings import quoted
+from docker_registry.threads import Runner
+
+HASTY = 64 << 10
+"""Bytes that are hashed without a thread."""
+
+DELETED = 1000
+"""Objects that one request deletes."""
+
+PARTS = 10_000
+"""Of one object, at most."""
+
+COPIED = 5 << 30
+"""Bytes that one request copies, at most."""
+
+TOUCHED, SESSION = "x-amz-meta-touched", "x-amz-meta-session"
+"""When somebody renewed an object, in seconds since the epoch; and that it is an upload that is not finished."""
+
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What is said of an object.
+
+    :ivar size: in bytes.
+    :ivar modified: seconds since the epoch, when it was written or touched.
+    :ivar tag: changes with the content.
+    :ivar session: of an upload that is not finished; empty otherwise.
+    """
+
+    size: int
+    modified: float
+    tag: str
+    session: str = ""
+
+
+def _head(answer: Answer, key: str) -> Head:
+    """:raises StorageFailed: the answer lacks what every object has."""
+    size = answer.length
+    if answer.status == 206:
+        match = _RANGE.fullmatch(answer.header("content-range") or "")
+        size = None if match is None else int(match[2])
+    if size is None:
+        raise StorageFailed(f"{key}: the store does not say how long it is")
+    touched = answer.header(TOUCHED) or ""
+    modified = float(touched) if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", touched) else header_time(answer)
+    return Head(size, modified, answer.header("etag") or "", answer.header(SESSION) or "")
+
+
+class Bucket:
+    """:param headers: of each object that is written: encryption, storage class."""
+
+    log = Logger()
+
+    def __init__(self, client: Client, runner: Runner, headers: Mapping[str, str]) -> None:
+        self.client = client
+        self._runner = runner
+        self._headers = dict(headers)
+
+    # Reading
+
+    async def head(self, key: str) -> Head:
+        """:raises NotFound: nothing is there."""
+
+        async def read(answer: Answer) -> Head:
+            await answer.discard()
+            return _head(answer, key)
+
+        return await self.client.ask("HEAD", key, read)
+
+    async def get(self, key: str, limit: int = SMALL) -> tuple[bytes, Head]:
+        """:raises NotFound: nothing is there.
+        :raises Damaged: it has more than ``limit`` bytes.
+        """
+
+        async def read(answer: Answer) -> tuple[bytes, Head]:
+            head = _head(answer, key)
+            if head.size > limit:
+                raise Damaged(f"{key} has {head.size} bytes")
+            return await answer.content(limit), head
+
+        return await self.client.ask("GET", key, read)
+
+    async def stream(self, key: str, offset: int = 0, tag: str = "") -> tuple[Answer, Head]:
+        """An object from ``offset`` on; whoever called reads the answer, or closes it.
+
+        :param tag: of what it has to be.
+        :raises NotFound: nothing is there.
+        :raises Refused: with ``InvalidRange`` beyond its end, with ``PreconditionFailed`` when it is another.
+        """
+
+        async def read(answer: Answer) -> tuple[Answer, Head]:
+            head = _head(answer, key)
+            begins = _RANGE.fullmatch(answer.header("content-range") or "")
+            if offset and (answer.status != 206 or begins is None or int(begins[1]) != offset):
+                raise StorageFailed(f"{key}: the store does not send the range that it was asked for")
+            return answer, head
+
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        if tag:
+            headers["If-Match"] = tag
+        return await self.client.ask("GET", key, read, headers=headers, stream=True)
+
+    async def page(
+        self, prefix: str, *, delimiter: str = "", after: str = "", token: str = "", limit: int = 1000
+    ) -> Page:
+        query = {"list-type": "2", "encoding-type": "url", "prefix": prefix, "max-keys": str(min(limit, 1000))}
+        query |= {"delimiter": delimiter} if delimiter else {}
+        query |= {"continuation-token": token} if token else {"start-after": after} if after else {}
+
+        async def read(answer: Answer) -> Page:
+            content = await answer.content(LIMIT)
+            root = await self._runner.slow(documents.parse, content) if len(content) > HASTY else documents.parse(
+                content
+            )
+            return documents.page(root)
+
+        return await self.client.ask("GET", "", read, query)
+
+    # Writing
+
+    async def put(self, key: str, parts: Sequence[bytes], headers: Mapping[str, str] | None = None) -> str:
+        """Store an object; its tag."""
+        return await self.client.ask(
+            "PUT", key, _tag, headers={**self._headers, **(headers or {})}, body=parts, payload=await self._sum(parts)
+        )
+
+    async def copy(self, source: str, target: str, headers: Mapping[str, str] | None = None) -> None:
+        """Of at most `COPIED` bytes.
+
+        :param headers: of meta-data that takes the place of the source's.
+        """
+        lines = {**self._headers, "x-amz-copy-source": self._source(source), **(headers or {})}
+        if headers is not None:
+            lines["x-amz-metadata-directive"] = "REPLACE"
+        await self.client.ask("PUT", target, checked, headers=lines, seconds=LONG)
+
+    async def delete(self, key: str) -> None:
+        """What is not there is no error."""
+        await self.client.ask("DELETE", key, nothing)
+
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """:raises StorageFailed: one could not be deleted; others may be gone."""
+        for at in range(0, len(keys), DELETED):
+            body = documents.deletion(keys[at : at + DELETED])
+            content = await self.client.ask(
+                "POST", "", checked, {"delete": ""},
+                {"Content-MD5": md5(body), "Content-Type": "application/xml"}, [body],
+                payload=await self._sum([body]), seconds=LONG,
+            )
+            root = documents.parse(content)
+            for failed in root.iterfind("{*}Error"):
+                code = clean(documents.text(failed, "Code"))[:64]
+                if code not in ("NoSuchKey", ""):
+                    raise StorageFailed(f"{documents.text(failed, 'Key')[:200]} could not be deleted: {code}")
+
+    # In parts
+
+    async def begin(self, key: str, headers: Mapping[str, str] | None = None) -> str:
+        """The id of a new upload."""
+        content = await self.client.ask(
+            "POST", key, checked, {"uploads": ""}, {**self._headers, **(headers or {})}, []
+        )
+        upload = documents.text(documents.parse(content), "UploadId")
+        if not upload:
+            raise StorageFailed(f"{key}: the store gave an upload no id")
+        return upload
+
+    async def part(self, key: str, upload: str, number: int, parts: Sequence[bytes]) -> str:
+        """Send a part, from number 1 on; its tag."""
+        query = {"partNumber": str(number), "uploadId": upload}
+        return await self.client.ask("PUT", key, _tag, query, body=parts, payload=await self._sum(parts))
+
+    async def part_copy(
+        self, key: str, upload: str, number: int, source: str, tag: str = "", first: int = 0, size: int = 0
+    ) -> str:
+        """Take a part from another object; its tag.
+
+        :param tag: of the other object, if it must be this one.
+        :param size: bytes to take, from ``first`` on; 0 is all of it.
+        """
+        headers = {"x-amz-copy-source": self._source(source)}
+        if tag:
+            headers["x-amz-copy-source-if-match"] = tag
+        if size:
+            headers["x-amz-copy-source-range"] = f"bytes={first}-{first + size - 1}"
+        query = {"partNumber": str(number), "uploadId": upload}
+        content = await self.client.ask("PUT", key, checked, query, headers, seconds=LONG)
+        copied = documents.text(documents.parse(content), "ETag")
+        if not copied:
+            raise Malformed("the store does not say what it copied")
+        return copied
+
+    async def complete(self, key: str, upload: str, tags: Sequence[str], size: int) -> None:
+        """Make an object of the parts, in one step.
+
+        :param size: of all of them. When an answer is lost the upload is gone at the next try: then this tells whether
+            the object is ours.
+        """
+        body = documents.completion(tags)
+        try:
+            await self.client.ask(
+                "POST", key, checked, {"uploadId": upload}, {"Content-Type": "application/xml"}, [body],
+                payload=await self._sum([body]), seconds=LONG,
+            )
+        except (Refused, Transient) as error:
+            if isinstance(error, Refused) and error.code != "NoSuchUpload":
+                raise
+            if not await self._is_complete(key, len(tags), size):
+                raise
+            self.log.debug("{key} was completed, and the answer was lost", key=key)
+
+    async def _is_complete(self, key: str, count: int, size: int) -> bool:
+        try:
+            head = await self.head(key)
+        except NotFound:
+            return False
+        return head.size == size and head.tag.strip('"').endswith(f"-{count}")
+
+    async def abort(self, key: str, upload: str, brief: bool = False) -> None:
+        """Give up an upload; one that is not there is no error."""
+        try:
+            await self.client.ask("DELETE", key, nothing, {"uploadId": upload}, brief=brief)
+        except NotFound:
+            return
+        except Refused as error:
+            if error.code != "NoSuchUpload":
+                raise
+
+    async def unfinished(self, prefix: str) -> list[Unfinished]:
+        """All uploads in parts below ``prefix`` that were begun and neither completed nor given up."""
+        found: list[Unfinished] = []
+        markers: tuple[str, str] | None = ("", "")
+        while markers is not None:
+            query = {"uploads": "", "prefix": prefix, "encoding-type": "url", "max-uploads": "1000"}
+            if any(markers):
+                query |= {"key-marker": markers[0], "upload-id-marker": markers[1]}
+            content = await self.client.ask("GET", "", checked, query)
+            before = markers
+            page, markers = documents.unfinished(documents.parse(content))
+            found += page
+            if markers == before:
+                break                           # a store that does not page would say the same for ever
+        return found
+
+    async def last_part(self, upload: Unfinished) -> float:
+        """When the newest part of an upload came, in seconds since the epoch; 0 if it has none."""
+        newest = 0.0
+        marker = "0"
+        while marker:
+            query = {"uploadId": upload.id, "part-number-marker": marker}
+            root = documents.parse(await self.client.ask("GET", upload.key, checked, query))
+            times = [documents.seconds((each.text or "").strip()) for each in root.iterfind("{*}Part/{*}LastModified")]
+            newest = max([newest, *times])
+            following = documents.text(root, "NextPartNumberMarker")
+            marker = following if documents.text(root, "IsTruncated") == "true" and following != marker else ""
+        return newest
+
+    def _source(self, key: str) -> str:
+        return quoted(f"{self.client.place.bucket}/{key}")
+
+    async def _sum(self, parts: Sequence[bytes]) -> str:
+        if sum(map(len, parts)) <= HASTY:
+            return _sha256(parts)
+        return await self._runner.slow(_sha256, parts)
+
+
+async def _tag(answer: Answer) -> str:
+    await answer.content(LIMIT)
+    return answer.header("etag") or ""
+
+
+def _sha256(parts: Sequence[bytes]) -> str:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()

@@ -1,0 +1,101 @@
+"""Objects made of others, without sending their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.logger import Logger
+
+from docker_registry.deferreds import together
+from docker_registry.errors import StorageError
+from docker_registry.storage.s3.bucket import COPIED, PARTS, Bucket
+from docker_registry.storage.s3.session import Piece
+
+AT_ONCE = 8
+"""Parts that are copied at a time."""
+
+RANGE = 1 << 30
+"""Bytes of one part when a large object is copied."""
+
+
+async def copy(
+    bucket: Bucket, source: str, target: str, size: int, headers: Mapping[str, str] | None = None
+) -> None:
+    """Copy an object of any size.
+
+    :param headers: of meta-data that takes the place of the source's.
+    """
+    if size <= COPIED:
+        return await bucket.copy(source, target, headers)
+    tag = (await bucket.head(source)).tag
+    upload = await bucket.begin(target, headers)
+
+    async def part(number: int) -> str:
+        first = number * RANGE
+        return await bucket.part_copy(target, upload, number + 1, source, tag, first, min(RANGE, size - first))
+
+    return await _complete(bucket, target, upload, part, -(-size // RANGE), size)
+
+
+async def join(bucket: Bucket, pieces: Sequence[Piece], rest: Sequence[bytes], target: str, scratch: str) -> None:
+    """Make one object of several, and of bytes that are at hand, in one step.
+
+    :param pieces: of 5 MiB at least each.
+    :param scratch: what the keys of objects in between begin with: more pieces than an object has parts are joined in
+        groups first.
+    """
+    if len(pieces) >= PARTS:
+        pieces = await _grouped(bucket, pieces, scratch)
+    upload = await bucket.begin(target)
+
+    async def part(number: int) -> str:
+        if number == len(pieces):
+            return await bucket.part(target, upload, number + 1, rest)
+        return await bucket.part_copy(target, upload, number + 1, pieces[number].key)
+
+    size = sum(piece.size for piece in pieces) + sum(map(len, rest))
+    await _complete(bucket, target, upload, part, len(pieces) + bool(rest), size)
+
+
+async def _grouped(bucket: Bucket, pieces: Sequence[Piece], scratch: str) -> list[Piece]:
+    count = COPIED // max(piece.size for piece in pieces)
+    groups: list[Piece] = []
+    for at in range(0, len(pieces), count):
+        some = pieces[at : at + count]
+        group = Piece(f"{scratch}-{len(groups):06}", sum(piece.size for piece in some))
+        await join(bucket, some, [], group.key, scratch)
+        groups.append(group)
+    return groups
+
+
+async def _complete(
+    bucket: Bucket, target: str, upload: str, part: Callable[[int], Awaitable[str]], count: int, size: int
+) -> None:
+    """Make all parts, a few at a time, and an object of them; nothing is left of it when that fails."""
+    slots = DeferredSemaphore(AT_ONCE)
+
+    async def made(number: int) -> str:
+        await slots.acquire()
+        try:
+            return await part(number)
+        finally:
+            slots.release()
+
+    try:
+        tags = await together(*(Deferred.fromCoroutine(made(number)) for number in range(count)))
+        await bucket.complete(target, upload, tags, size)
+    except BaseException:
+        await give_up(bucket, target, upload)
+        raise
+
+
+async def give_up(bucket: Bucket, key: str, upload: str) -> None:
+    """Abort an upload; never fails: what is left of it is found by its age."""
+    try:
+        await bucket.abort(key, upload, brief=True)
+    except StorageError as error:
+        _log.warn("an upload to {key} could not be aborted, the purge will: {error}", key=key, error=error)
+
+
+_log = Logger()

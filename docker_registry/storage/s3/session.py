@@ -1,0 +1,113 @@
+"""What is stored of an upload whose digest is not known yet.
+
+Its bytes lie in pieces: ordinary objects of one size each, which anybody can read (a hash that another process began
+has to be computed again) and which the store joins in the end without sending them. What is behind the last piece
+stands, with the list of the pieces, in one small object at the upload's key: that object is the one truth about what
+was made durable. The names of pieces are of the writer that sent them: two daemons that write to one session at a time
+never mix their bytes.
+
+::
+
+    <key>                 the rest, then the list, with the meta-data "<size of all> <size of the rest>"
+    <key>/<run>-<number>  pieces
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from docker_registry.errors import Damaged, NotFound
+from docker_registry.storage.s3.bucket import SESSION, Bucket, Head
+
+RECORD = 64 << 20
+"""Longest rest with its list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Pieces that one writer sent.
+
+    :ivar name: of the writer.
+    :ivar count: pieces, numbered from 0.
+    :ivar size: of each in bytes.
+    """
+
+    name: str
+    count: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    key: str
+    size: int
+
+
+def piece_key(key: str, run: str, number: int) -> str:
+    return f"{key}/{run}-{number:06}"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """:ivar runs: in their order, of the pieces.
+    :ivar rest: bytes behind them.
+    """
+
+    key: str
+    runs: tuple[Run, ...]
+    rest: bytes
+
+    @property
+    def size(self) -> int:
+        return sum(run.count * run.size for run in self.runs) + len(self.rest)
+
+    def pieces(self) -> list[Piece]:
+        return [
+            Piece(piece_key(self.key, run.name, number), run.size) for run in self.runs for number in range(run.count)
+        ]
+
+    def body(self) -> tuple[Sequence[bytes], dict[str, str]]:
+        """As it is stored: content and meta-data."""
+        runs = json.dumps([[run.name, run.count, run.size] for run in self.runs]).encode()
+        return [self.rest, runs], {SESSION: f"{self.size} {len(self.rest)}"}
+
+    @classmethod
+    def read(cls, key: str, content: bytes, head: Head) -> Session:
+        """:raises NotFound: no upload was begun there.
+        :raises Damaged: it is not what was stored.
+        """
+        if not head.session:
+            raise NotFound(key)
+        try:
+            rest = int(head.session.partition(" ")[2])
+            runs = tuple(Run(name, count, size) for name, count, size in json.loads(content[rest:]))
+        except (ValueError, TypeError):
+            raise Damaged(key) from None
+        return cls(key, runs, content[:rest])
+
+    async def cut(self, bucket: Bucket, offset: int) -> Session:
+        """Its first ``offset`` bytes.
+
+        :raises Damaged: fewer are there.
+        """
+        if offset > self.size:
+            raise Damaged(f"{self.key} has {self.size} bytes instead of {offset}")
+        runs: list[Run] = []
+        left = offset
+        for run in self.runs:
+            count = min(run.count, left // run.size)
+            if count:
+                runs.append(Run(run.name, count, run.size))
+            left -= count * run.size
+            if count < run.count:
+                piece = piece_key(self.key, run.name, count)
+                rest = (await bucket.get(piece, run.size))[0] if left else b""
+                return Session(self.key, tuple(runs), rest[:left])
+        return Session(self.key, tuple(runs), self.rest[:left])
+
+
+def total(head: Head) -> int:
+    """Bytes of what lies at a key: of all of an upload, though it is not finished."""
+    return int(head.session.partition(" ")[0]) if head.session else head.size

@@ -1,0 +1,89 @@
+"""Real stores on loopback, started for the first test that asks and ended with the run."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+import uuid
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+from urllib.parse import urlsplit
+
+from docker_registry.test.clients.daemon import Process, free_port, wait_for_port
+
+SWIFT = Path(__file__).parent / "swift"
+INSTALLED = Path(__file__).parent.parent.parent.parent / ".venv" / "swift"
+"""Where Swift is installed, once for all runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A bucket of S3 that is there.
+
+    :ivar verifies: whether signatures and sums are looked at.
+    """
+
+    endpoint: str
+    access_key: str
+    secret_key: str
+    bucket: str
+    verifies: bool
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.endpoint).port or 0
+
+    def options(self, **more: Any) -> dict[str, Any]:
+        """A daemon's, for a prefix that nobody has used."""
+        return {
+            "storage": "s3", "s3_endpoint": self.endpoint, "s3_bucket": self.bucket, "s3_part_size": "5MiB",
+            "s3_access_key": self.access_key, "s3_secret_key": self.secret_key, "storage_path": f"/{uuid.uuid4().hex}",
+            **more,
+        }
+
+
+@cache
+def moto() -> Store:
+    """Quick, in memory, and believes everything."""
+    port = free_port()
+    process = Process([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)])
+    atexit.register(process.stop)
+    wait_for_port(port)
+    store = Store(f"http://127.0.0.1:{port}", "test", "test/with+signs=", "registry", False)
+    with urllib.request.urlopen(urllib.request.Request(f"{store.endpoint}/{store.bucket}", method="PUT")):
+        return store
+
+
+@cache
+def swift() -> Store:
+    """OpenStack Swift with its S3 API: verifies signatures and sums.
+
+    :raises SkipTest: it does not start.
+    :raises AssertionError: it does not start, and this is CI.
+    """
+    work = Path(tempfile.mkdtemp(prefix="swift-"))
+    atexit.register(shutil.rmtree, work, ignore_errors=True)
+    environ = {**os.environ, "SWIFT_VENV": os.environ.get("SWIFT_VENV", str(INSTALLED))}
+    started = subprocess.run(
+        [SWIFT, "start", work], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if started.returncode:
+        problem = f"Swift does not start; run {SWIFT} check to see why: {started.stderr[-500:]}"
+        if os.environ.get("CI"):
+            raise AssertionError(problem)
+        raise SkipTest(problem)
+    atexit.register(subprocess.run, [SWIFT, "stop", work], env=environ, capture_output=True, check=False)
+    said = dict(re.findall(r"(\w+)=(\S+)", started.stdout))
+    return Store(said["S3_ENDPOINT"], said["S3_ACCESS_KEY"], said["S3_SECRET_KEY"], said["S3_BUCKET"], True)
+
+
+STORES = {"moto": moto, "swift": swift}

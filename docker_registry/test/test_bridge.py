@@ -1,0 +1,112 @@
+"""Between the protocols: what one chain, and one manifest, always come to, to the byte.
+
+The digests are of what this code makes since its first release: who changes what is made changes what clients have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from docker_registry.digest import Digest
+from docker_registry.errors import LayerInvalid
+from docker_registry.registry import bridge, documents
+from docker_registry.registry.layers import Layer
+
+TAR = "application/vnd.docker.image.rootfs.diff.tar"
+ROOT = {
+    "id": "1" * 64, "created": "2013-06-13T14:03:50.821769-07:00", "author": "moby",
+    "container_config": {"Cmd": ["/bin/sh", "-c", "#(nop) ADD file"]}, "Size": 10,
+}
+TOP = {
+    "id": "3" * 64, "parent": "2" * 64, "created": "2014-01-01T00:00:00Z", "docker_version": "1.5.0",
+    "config": {"Cmd": ["/bin/true"], "Env": None}, "container": "c", "throwaway": True, "os": "linux",
+}
+
+
+def layer(content: bytes, diff_id: Digest | None = None) -> Layer:
+    return Layer(Digest.of(content), len(content), diff_id or Digest.of(b"tar of " + content), 100, f"{TAR}.gzip")
+
+
+class ManifestTests(SynchronousTestCase):
+    chain: list[tuple[dict[str, Any], Layer]] = [
+        (ROOT, layer(b"root")), ({"id": "2" * 64, "parent": "1" * 64}, layer(b"", Digest.of(b""))),
+        (TOP, layer(b"top")),
+    ]
+
+    def test_to_the_byte(self) -> None:
+        made = bridge.manifest_of(self.chain)
+        config = hashlib.sha256(made.config).hexdigest()
+        self.assertEqual(config, "1e659d5e50bef266664bfd845beea3208b307c2746d4f13f40cf072f76ad7507")
+        self.assertEqual(made.digest.hex, "fcbd71eecf4abadf717814bca20990772deccdcc1b2946835abc4bcfc07c9306")
+        documents.read(made.manifest, None, 100)
+
+    def test_what_is_in_it(self) -> None:
+        made = bridge.manifest_of(self.chain)
+        self.assertEqual(made.layers, (Digest.of(b"root"), Digest.of(b"top")))
+        self.assertEqual(json.loads(made.config), {
+            "id": "3" * 64, "architecture": "amd64", "os": "linux", "created": "2014-01-01T00:00:00Z",
+            "docker_version": "1.5.0", "container": "c", "config": {"Cmd": ["/bin/true"], "Env": None},
+            "history": [
+                {"created": "2013-06-13T14:03:50.821769-07:00", "created_by": "/bin/sh -c #(nop) ADD file",
+                 "author": "moby"},
+                {"created": "1970-01-01T00:00:00Z", "created_by": "", "empty_layer": True},
+                {"created": "2014-01-01T00:00:00Z", "created_by": ""},
+            ],
+            "rootfs": {"type": "layers",
+                       "diff_ids": [str(Digest.of(b"tar of root")), str(Digest.of(b"tar of top"))]},
+        })
+
+    def test_no_archive(self) -> None:
+        broken = Layer(Digest.of(b"x"), 1, None, 0, TAR)
+        with self.assertRaises(LayerInvalid):
+            bridge.manifest_of([*self.chain, ({"id": "4" * 64}, broken)])
+
+
+class ImagesTests(SynchronousTestCase):
+    def manifest(self, *media_types: str, config: str = bridge.CONFIG) -> documents.Document:
+        def described(name: str, media_type: str) -> dict[str, Any]:
+            return {"mediaType": media_type, "size": 5, "digest": str(Digest.of(name.encode()))}
+
+        return documents.read(json.dumps({
+            "schemaVersion": 2, "mediaType": documents.DOCKER_MANIFEST, "config": described("config", config),
+            "layers": [described(f"layer{number}", each) for number, each in enumerate(media_types)],
+        }).encode(), None, 200)
+
+    def test_to_the_byte(self) -> None:
+        config = {
+            "architecture": "amd64", "os": "linux", "created": "2020-01-01T00:00:00Z", "config": {"Cmd": ["sh"]},
+            "history": [{"created_by": "one", "created": "2019-01-01T00:00:00Z"}, {"empty_layer": True},
+                        {"created_by": "two"}],
+            "rootfs": {"diff_ids": []},
+        }
+        made = bridge.images_of(self.manifest(TAR, f"{TAR}.gzip"), config)
+        self.assertEqual([str(each.id) for each in made], [
+            "b4dc8819eb6e9ea8122d9e3f81dfb86b9af62c03774f37349351537c025a003c",
+            "f598de22c8c72f30c02586908b756fa0ba2444a5b76af8c4b84dc5384acfcdb7",
+        ])
+        self.assertEqual([hashlib.sha256(each.content).hexdigest() for each in made], [
+            "45ec90b3bb1ee50310cd295db45b8a2ad37a5434d57c8a745816a9c2864defdb",
+            "a906282c3818e780ae2bdf2ae334e21093f89c0f460f735d6dba6bef5979b992",
+        ])
+        first, last = (json.loads(each.content) for each in made)
+        self.assertEqual(first, {
+            "id": str(made[0].id), "architecture": "amd64", "os": "linux", "created": "2019-01-01T00:00:00Z",
+            "container_config": {"Cmd": ["one"]}, "Size": 5,
+        })
+        self.assertEqual(last, {
+            "id": str(made[1].id), "parent": str(made[0].id), "architecture": "amd64", "os": "linux",
+            "created": "2020-01-01T00:00:00Z", "container_config": {"Cmd": ["two"]}, "config": {"Cmd": ["sh"]},
+            "Size": 5,
+        })
+
+    def test_expressible(self) -> None:
+        oci = "application/vnd.oci.image.layer.v1.tar"
+        for media_types in ([TAR], [f"{TAR}.gzip"], [oci], [f"{oci}+gzip"], [TAR] * 127):
+            self.assertTrue(bridge.is_expressible(self.manifest(*media_types)))
+        for media_types in ([], [f"{oci}+zstd"], [TAR, "text/plain"], [f"{TAR}.foreign"], [TAR] * 128):
+            self.assertFalse(bridge.is_expressible(self.manifest(*media_types)))
+        self.assertFalse(bridge.is_expressible(self.manifest(TAR, config="application/vnd.oci.empty.v1+json")))
