@@ -179,6 +179,7 @@ class HandlerTests(SynchronousTestCase):
         kinds = {
             kind for kind in vars(events).values()
             if isinstance(kind, type) and issubclass(kind, events.Event) and kind is not events.Event
+            and not issubclass(kind, events.Pulled)         # which changes nothing
         }
         table = Table(COLUMNS.width)
         for kind in kinds:
