@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from docker_registry.storage.s3.settings import Place, Settings
 from docker_registry.storage.s3.storage import S3Storage
+from docker_registry.test.s3_case import settings
 from docker_registry.test.servers.blocking import Blocking, loop
 from docker_registry.test.servers.stores import Store, moto, swift
 from docker_registry.test.storage_contract import StorageContract
-
-
-def settings(store: Store, **more: Any) -> Settings:
-    """Of a prefix that nobody has used."""
-    place = Place(store.bucket, endpoint=store.endpoint)
-    return Settings(
-        place, **{"prefix": f"{uuid.uuid4().hex}/", "part_size": 5 << 20, **more},
-        access_key=store.access_key, secret_key=store.secret_key,
-    )
 
 
 class S3Case(SynchronousTestCase):

@@ -20,7 +20,7 @@ from docker_registry.deferreds import deferred
 from docker_registry.errors import NotFound, StorageFailed
 from docker_registry.storage.budget import Budget
 from docker_registry.storage.files import SmallReader
-from docker_registry.storage.http import Http
+from docker_registry.storage.http import Http, Patience
 from docker_registry.storage.interface import (
     SMALL,
     Entry,
@@ -62,6 +62,8 @@ class S3Storage:
     """:param reactor: where connections are made.
     :param now: seconds since the epoch, by this machine's clock.
     :param links: where clients are sent for what is large, if they are.
+    :param patience: with the store.
+    :param retries: of requests that failed.
     """
 
     log = Logger()
@@ -74,6 +76,8 @@ class S3Storage:
         *,
         now: Callable[[], float] = time.time,
         links: Links | None = None,
+        patience: Patience | None = None,
+        retries: Retries | None = None,
     ) -> None:
         self._settings = settings
         self._runner = runner
@@ -81,9 +85,9 @@ class S3Storage:
         self._links = links
         if links is not None:
             alsoProvides(self, IRedirects)
-        self._http = Http(reactor, ca=settings.ca)
+        self._http = Http(reactor, ca=settings.ca, patience=patience)
         keys = Keys(settings.access_key, settings.secret_key, runner, reactor)
-        client = Client(self._http, settings, keys, Retries(reactor), now)
+        client = Client(self._http, settings, keys, retries or Retries(reactor), now)
         self.bucket = Bucket(client, runner, settings.object_headers)
         self.budget = Budget(settings.memory, reactor)
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from docker_registry.deferreds import deferred, together
+from docker_registry.deferreds import Shared, deferred, together
 from docker_registry.errors import StorageError, StorageFailed
 from docker_registry.storage.budget import Budget
 from docker_registry.storage.interface import Digester, IWriter
@@ -145,7 +145,8 @@ class DirectWriter:
         self._prefix = prefix
         self._key = key
         self._upload = ""
-        self._beginning = DeferredLock()
+        self._beginning: Shared[None, None] = Shared()
+        self._is_begun = False
         self._tags: dict[int, str] = {}
         self._parts = Parts(budget, sizes(size, length), length, self._send)
 
@@ -158,12 +159,14 @@ class DirectWriter:
         self._tags[number] = await self._bucket.part(self._key, upload, number + 1, parts)
 
     async def _begun(self) -> str:
-        await self._beginning.acquire()
-        try:
-            self._upload = self._upload or await self._bucket.begin(self._key)
-        finally:
-            self._beginning.release()
+        """The upload's id. That the store makes one is waited for whoever gives up: it would be left there."""
+        if not self._upload:
+            self._is_begun = True
+            await self._beginning(None, lambda: Deferred.fromCoroutine(self._begin()))
         return self._upload
+
+    async def _begin(self) -> None:
+        self._upload = await self._bucket.begin(self._key)
 
     @deferred
     async def sync(self) -> int:
@@ -179,7 +182,7 @@ class DirectWriter:
             await self._send(self._parts.count, rest)
             tags = [self._tags[number] for number in range(len(self._tags))]
             await self._bucket.complete(self._key, self._upload, tags, self.offset)
-            self._upload = ""
+            self._is_begun = False
         else:
             await self._bucket.put(self._key, rest)
         await self._parts.stop()
@@ -194,6 +197,10 @@ class DirectWriter:
 
     async def _give_up(self) -> None:
         await self._parts.stop()
-        if self._upload:
-            upload, self._upload = self._upload, ""
-            await give_up(self._bucket, self._key, upload)
+        if not self._is_begun:
+            return
+        try:
+            await give_up(self._bucket, self._key, await self._begun())
+        except StorageError:
+            _log.debug("no upload to {key} was begun", key=self._key)
+        self._is_begun = False
