@@ -150,7 +150,7 @@ class Http:
 
         :param url: sent as it is; what is special in it is quoted.
         :param stream: whether the answer's body is read as somebody else likes.
-        :param seconds: until the answer must have begun, when ``body`` is sent and not before; more or less than usual.
+        :param seconds: to wait for a connection and for the first byte, sending ``body`` apart, if not as usual.
         :raises Transient: the store did not answer; it may do so next time.
         :raises StoreUnavailable: it never will, as things are.
         :raises Exception: what a `Flow` raised.
@@ -158,12 +158,14 @@ class Http:
         host = urlsplit(url).netloc.rpartition("@")[2]
         patience = self.patience.first_byte if seconds is None else max(seconds, 0.0)
         slots = self._streams if stream else self._calls
+        end = self._reactor.seconds() + patience
         try:
             await slots.acquire().addTimeout(patience, self._reactor)
         except TimeoutError:
             raise Transient(f"{host}: all connections are busy") from None
         try:
-            return await self._request(host, method, url, headers, body, patience, slots)
+            left = max(end - self._reactor.seconds(), 0.0)
+            return await self._request(host, method, url, headers, body, left, slots)
         except BaseException:
             slots.release()
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from docker_registry.errors import NotFound, StorageError, StorageFailed, Transient
 from docker_registry.storage.s3.bucket import Bucket
@@ -45,4 +46,6 @@ async def check(bucket: Bucket, prefix: str) -> None:
         except StorageError as error:
             kind = Transient if isinstance(error, Transient) else StorageFailed
             host = bucket.client.place.host
+            with suppress(StorageError):
+                await bucket.delete(key)
             raise kind(f"storage s3, {host}: cannot {what} ({permission}): {error}") from None

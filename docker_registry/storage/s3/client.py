@@ -104,6 +104,7 @@ class Client:
         :raises Refused: everything else that it does not do.
         """
         mended: set[str] = set()
+        usual = BRIEF if brief else self._http.patience.first_byte
 
         async def attempt(left: float) -> R:
             while True:
@@ -113,7 +114,7 @@ class Client:
                     keys, self.place.region, self._now() + self._ahead, method, url, headers or {}, payload
                 )
                 answer = await self._http.request(
-                    method, url, lines, body, stream=stream, seconds=BRIEF if brief else seconds or left
+                    method, url, lines, body, stream=stream, seconds=seconds or min(left, usual)
                 )
                 try:
                     if answer.status < 300:

@@ -12,7 +12,7 @@ REGION = "us-east-1"
 """Where nothing else is said."""
 
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
-_AWS_HOST = re.compile(r"(?:^|\.)s3[.-](?:dualstack\.)?([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
+_AWS_HOST = re.compile(r"(?:[A-Za-z0-9.-]+\.)?s3[.-](?:dualstack\.)?([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Place:
         :param region: that it named.
         :param host: that it redirects to.
         """
-        if host and self.endpoint is None and (match := _AWS_HOST.search(host)):
+        if host and self.endpoint is None and (match := _AWS_HOST.fullmatch(host)):
             region = match[1]
         if region and region != self.region and _REGION.fullmatch(region) and (self.endpoint is None or not host):
             return Place(self.bucket, region, self.endpoint, self.addressing)
