@@ -115,7 +115,7 @@ class Directory(Protocol):
 
     def begin_writeback(self, fd: int, offset: int, count: int) -> None: ...
 
-    def publish(self, source: int, name: str, key: str) -> None: ...
+    def publish(self, source: int, name: str, key: str, sync: Callable[[], None]) -> None: ...
 
 
 @implementer(IWriter)
@@ -166,11 +166,13 @@ class LocalWriter:
         return self._runner.slow(translating(self._commit), key)
 
     def _commit(self, key: str) -> None:
+        self._storage.publish(self._directory, self._key.rpartition("/")[2], key, self._sync_whole)
+        self._close()
+
+    def _sync_whole(self) -> None:
         self._storage.fsync(self._fd)
         # Not earlier: a length that outlives the bytes would condemn an upload that goes on after a power cut.
         self._system.set_size(self._fd, self.offset)
-        self._storage.publish(self._directory, self._key.rpartition("/")[2], key)
-        self._close()
 
     def abandon(self) -> Deferred[None]:
         return self._runner.slow(self._abandon)

@@ -20,8 +20,9 @@ import os
 import stat
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -34,6 +35,7 @@ from zope.interface import implementer
 
 from docker_registry.deferreds import deferred
 from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed
+from docker_registry.storage.directories import Directories
 from docker_registry.storage.files import FileReader, LocalWriter, SmallReader, translated, translating
 from docker_registry.storage.interface import SMALL, Entry, IReader, IStorage, ITaken, IWriter, Stat, is_key
 from docker_registry.storage.making import Making, MakingHere
@@ -83,7 +85,7 @@ class LocalStorage:
         self._system = system or System()
         self._cached = cached
         self._place = Root(root, self._system, sync)
-        self._making = making or MakingHere()
+        self._directories = Directories(self._place, self._system, making or MakingHere(), sync)
         self._joins = joins
         self._verified: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
 
@@ -248,26 +250,30 @@ class LocalStorage:
         name = self._place.new_name()
         fd = self._system.open_new(self._place.tmp, name)
         try:
-            try:
-                self._system.write(fd, [content])
-                self._system.set_size(fd, len(content))
-                self.fsync(fd)
-                found = self._system.fstat(fd)
-            finally:
-                self._system.close(fd)
-            self.publish(self._place.tmp, name, key)
-            self._remember(key, found)
+            self._system.write(fd, [content])
+            self._system.set_size(fd, len(content))
+            self.publish(self._place.tmp, name, key, partial(self.fsync, fd))
+            self.vouch(key, fd)
         except BaseException:
             with suppress(OSError):
                 self._system.remove_tree(self._place.tmp, name)
             raise
+        finally:
+            self._system.close(fd)
 
-    def publish(self, source: int, name: str, key: str) -> None:
-        """Move a synced file to its place; whatever stands there gives way."""
+    def publish(self, source: int, name: str, key: str, sync: Callable[[], None]) -> None:
+        """Move a file to its place; whatever stands there gives way.
+
+        :param sync: makes the file durable; called when its directory is there.
+        """
         path = _checked(key)
         above, _, last = path.rpartition("/")
-        directory = self._directory(above)
+        directory, made = self._directories.reach(above)
         try:
+            try:
+                sync()
+            finally:
+                self._directories.settle(above, made)
             try:
                 self._system.rename(source, name, directory, last)
             except IsADirectoryError:
@@ -283,7 +289,7 @@ class LocalStorage:
 
     def _create(self, key: str) -> IWriter:
         above, _, last = _checked(key).rpartition("/")
-        directory = self._directory(above)
+        directory = self._directories.open(above)
         try:
             fd = self._system.open_new(directory, last)
         except BaseException:
@@ -374,44 +380,7 @@ class LocalStorage:
         self.fsync(directory)
         self.log.warn("{key} is kept as {path}", key=key, path=self._place.quarantined(kept))
 
-    # Directories
-
-    def _directory(self, path: str) -> int:
-        """A descriptor of a directory whose entry, and those above it, are durable."""
-        try:
-            fd = self._system.open_directory(self._place.fd, path)
-        except FileNotFoundError:
-            return self._make_directory(path)
-        if above := self._making.above(path):
-            self._settle(above)
-        return fd
-
-    def _make_directory(self, path: str) -> int:
-        above, _, name = path.rpartition("/")
-        parent = self._directory(above) if above else self._system.open_directory(self._place.fd, "")
-        try:
-            self._making.begin(path)
-            try:
-                self._system.mkdir(parent, name)
-            except FileExistsError:
-                pass                            # somebody was faster, who is not known to have synced
-            except BaseException:
-                self._making.end(path)
-                raise
-            self.fsync(parent)
-            self._making.end(path)
-        finally:
-            self._system.close(parent)
-        return self._system.open_directory(self._place.fd, path)
-
-    def _settle(self, above: Sequence[str]) -> None:
-        """Another thread, or process, is making these directories: see to it that their entries are durable."""
-        for made in above:
-            parent = self._system.open_directory(self._place.fd, made.rpartition("/")[0])
-            try:
-                self.fsync(parent)
-            finally:
-                self._system.close(parent)
+    # For writers
 
     def fsync(self, fd: int) -> None:
         if self._sync:

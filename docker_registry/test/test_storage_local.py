@@ -163,6 +163,18 @@ class FaultTests(LocalCase):
             self.assertEqual(self.path("u/1/data").read_bytes(), b"abc")
             self.path("u/1/data").unlink()
 
+    def test_directories_are_made_before_the_file_is_synced(self) -> None:
+        """So that the disk writes its journal once for both; nothing is in its place before all of that is durable."""
+        calls: list[str] = []
+        self.successResultOf(self.storage.close())
+        storage = self.open(System(lambda call, _: calls.append(call)))
+        writer = self.successResultOf(storage.create("u/1/data"))
+        for work in (lambda: storage.put("a/b/c", b"x"), lambda: writer.commit("d/e/f")):
+            calls.clear()
+            self.successResultOf(work())
+            steps = [call for call in calls if call in ("mkdir", "fsync", "rename")]
+            self.assertEqual(steps, ["mkdir"] * 2 + ["fsync"] * 3 + ["rename", "fsync"])
+
     def test_begun_again_after_a_commit_that_failed(self) -> None:
         """The length that was noted for the commit does not judge what is written instead."""
         self.successResultOf(self.storage.close())

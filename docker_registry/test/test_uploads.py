@@ -293,7 +293,7 @@ class HopTests(RegistryCase):
             counts.append(len(hops))
             self.now(uploads.finish(REPOSITORY, upload, Digest.of(content), Parts(), Chunk()))
             counts.append(len(hops))
-        self.assertEqual(counts[3:], [1, 1 + 5 + read, 6 + 4 + 3 * read], hops)
+        self.assertEqual(counts[3:], [1, 1 + 5 + read, 6 + 4 + 2 * read], hops)
 
 
 class FullDiskTests(RegistryCase):
