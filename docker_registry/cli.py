@@ -15,9 +15,7 @@ from docker_registry import mail
 from docker_registry.alerts.smtp import NotSent
 from docker_registry.config.load import Loaded, load
 from docker_registry.config.problems import EXIT_STATUS, ConfigError
-from docker_registry.errors import StorageError
-from docker_registry.registry.warming import Warming
-from docker_registry.service import core
+from docker_registry.warm import warm
 
 _CONFIG = click.option(
     "--config", "-c", metavar="FILE", help="YAML file of flavors [$DOCKER_REGISTRY_CONFIG, or the sample]."
@@ -57,40 +55,22 @@ def serve(config: str | None, flavor: str | None, listen: tuple[str, ...]) -> No
     twistd.run()
 
 
-@main.command()
+@main.command("warm")
 @_CONFIG
 @_FLAVOR
-def warm(config: str | None, flavor: str | None) -> None:
+def warm_command(config: str | None, flavor: str | None) -> None:
     """Make the images that docker-registry 0.x left ready for today's clients.
 
     Reads every layer once; it may be stopped, and goes on where it was. Without it each image is made ready when it is
     pulled first. The registry must not be running.
 
+    Status 0: every tag is ready. 1: it did not come to its end; run it again. 3: all is done, and some tags cannot be
+    served by v2; each is named, with the reason.
+
     Example: docker-registry warm --config config.yml --flavor prod
     """
     loaded = _loaded(config, flavor)
-    task.react(lambda reactor: Deferred.fromCoroutine(_warm(reactor, loaded)))
-
-
-async def _warm(reactor: Any, loaded: Loaded) -> None:
-    pool, _, storage, registry = core(reactor, loaded.config)
-    pool.start()
-    reactor.addSystemEventTrigger("during", "shutdown", pool.stop)
-    try:
-        await storage.start()
-    except StorageError as error:
-        click.echo(str(error), err=True)
-        raise SystemExit(1) from None
-    warming = Warming(storage, registry)
-    work = await warming.survey()
-    click.echo(f"{len(work.tags)} tags, {len(work.layers)} layers to read, {work.size / 1e6:.0f} MB", err=True)
-    with click.progressbar(length=max(work.size, 1), label="reading", file=sys.stderr, show_eta=True) as bar:
-        async for size in warming.read(work):
-            bar.update(size)
-    left = await warming.set_tags(work)
-    await registry.close()
-    await storage.close()
-    click.echo(f"{len(work.tags) - left} tags are ready" + (f", {left} cannot be served by v2" if left else ""))
+    task.react(lambda reactor: warm(reactor, loaded.config))
 
 
 @main.command()

@@ -72,8 +72,9 @@ def manifest_of(chain: Sequence[tuple[dict[str, Any], Layer]]) -> Made:
     :param chain: the JSON and the layer of each, the root first.
     :raises LayerInvalid: a layer that cannot be unpacked, so that no client could check it.
     """
-    if any(layer.diff_id is None for _, layer in chain):
-        raise LayerInvalid("a layer is no archive that clients could unpack")
+    for members, layer in chain:
+        if layer.diff_id is None:
+            raise LayerInvalid(f"the layer of {members.get('id')} is cut, or no archive that clients could unpack")
     kept = [layer for _, layer in chain if not layer.is_empty]
     top = chain[-1][0]
     config = {name: value for name, value in top.items() if name not in _NOT_CONFIGURATION}

@@ -210,11 +210,11 @@ class ImageTags:
     async def prepare(self, repository: Repository, tag: Tag) -> Digest:
         """Give a tag that names an image its link. What docker-registry 0.x left is not changed.
 
-        :raises NotFound: there is none, or no manifest can describe what it stands for.
+        :raises NotFound: there is none, or no manifest can describe what it stands for; the text is for an operator.
         """
         image = await self._old_image(repository, tag)
         if image is None:
-            raise NotFound(str(tag))
+            raise NotFound("it names no image")
         prepared = await self._preparing(
             (repository, tag), lambda: self._shield(self._prepare(repository, tag, image))
         )
@@ -226,9 +226,9 @@ class ImageTags:
             made = await self._make(image)
         except (LayerInvalid, ImageUnknown, ImageInProgress, ImageInvalid) as error:
             level = LogLevel.debug if isinstance(error, ImageInProgress) else LogLevel.warn
-            self.log.emit(level, "{repository}:{tag} cannot be served by v2: {kind} {error}",
-                          repository=str(repository), tag=str(tag), kind=type(error).__name__, error=str(error))
-            raise NotFound(str(tag)) from None
+            self.log.emit(level, "{repository}:{tag} cannot be served by v2: {reason}",
+                          repository=str(repository), tag=str(tag), reason=_reason(error))
+            raise NotFound(_reason(error)) from None
         async with self._locks.held(repository):
             if await self._stands_for(repository, tag) != image:
                 return None
@@ -277,3 +277,9 @@ class ImageTags:
         if not await self.is_known(repository):
             raise RepositoryUnknown(str(repository))
         await self._manifests.delete_all(repository)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ImageInProgress):
+        return f"image {error} was not pushed to its end"
+    return f"image {error} is not there, or has no layer" if isinstance(error, ImageUnknown) else str(error)

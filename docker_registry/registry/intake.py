@@ -29,6 +29,8 @@ class Intake:
         self._runner = runner
         self.stopped = False
         """Set when the daemon stops: what is stored can be read at another time."""
+        self.bytes_read = 0
+        """Of what was stored, and had to be read again: for whoever shows how far that is."""
 
     async def receive(self, source: Source, image_json: bytes) -> Layer:
         """Store what comes as a blob. When the source fails nothing of it is kept.
@@ -90,6 +92,7 @@ class Intake:
                 if self.stopped:
                     raise CancelledError()
                 await show(piece)
+                self.bytes_read += len(piece)
         finally:
             reader.close()
 

@@ -101,6 +101,11 @@ class Registry:
         )
         self._purge = UploadPurge(storage, self.catalogue, self.uploads, clock, now, settings.upload_purge_age)
 
+    @property
+    def bytes_read(self) -> int:
+        """Of layers that were stored, and had to be read again."""
+        return self._intake.bytes_read
+
     async def set_private(self, repository: Repository, private: bool) -> None:
         """Say who may find a repository: everybody, or those who know its name."""
         await self._shield(self._set_private(repository, private))

@@ -12,6 +12,7 @@ import docker_registry
 
 LAYERS = [
     ["tap", "cli"],
+    ["warm"],
     ["service"],
     ["watching"],
     ["front", "mail", "webhooks"],
