@@ -105,7 +105,7 @@ def _running(home: Path, group: Group, compared: bool, unsynced: bool) -> Iterat
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=home.parent, prefix=home.name)))
         contestants = Contestants(
-            Ours("ours", directory / "ours"),
+            Ours("ours", directory / "ours", options=group.options),
             Other("the other", directory / "other") if compared else None,
             Ours("ours, sync: false", directory / "unsynced", sync=False) if unsynced else None,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -26,6 +27,12 @@ RECEIVE = 1 << 20
 
 LONGEST = 900.0
 """Seconds after which a load is given up."""
+
+EXCEPTIONS = 200
+"""A second, that a registry is made to raise beside its work."""
+
+PACE = 0.002
+"""Seconds from one request to the next, where their times are taken one by one."""
 
 
 class Way(Enum):
@@ -102,6 +109,38 @@ def _push_one(connection: Connection, repository: str, content: Content, way: Wa
         connection.socket.sendall(content.tail)
         answer = connection.answer()
     _expect(answer, 201)
+
+
+def slowest(port: int, target: str, accept: str, broken: str, count: int) -> float:
+    """Ask for ``target`` ``count`` times, `PACE` apart, and for ``broken`` `EXCEPTIONS` times a second meanwhile.
+
+    :returns: seconds that 99 of 100 requests for ``target`` did not exceed.
+    :raises LoadFailed: an answer is not what it should be.
+    """
+    over = threading.Event()
+
+    def fail() -> None:
+        with Connection(port) as connection:
+            due = time.perf_counter()
+            while not over.wait(max(0.0, due - time.perf_counter())):
+                _expect(connection.ask("GET", broken), 500)
+                due += 1 / EXCEPTIONS
+
+    times = []
+    with Connection(port) as connection, ThreadPoolExecutor(1) as beside:
+        failing = beside.submit(fail)
+        try:
+            due = time.perf_counter()
+            for _ in range(count):
+                time.sleep(max(0.0, due - time.perf_counter()))
+                began = time.perf_counter()
+                _expect(connection.ask("GET", target, f"Accept: {accept}"), 200)
+                times.append(time.perf_counter() - began)
+                due = max(due + PACE, began)
+        finally:
+            over.set()
+        failing.result()
+    return sorted(times)[len(times) * 99 // 100]
 
 
 def push_image(port: int, repository: str, content: Content) -> float:

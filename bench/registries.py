@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,22 +133,21 @@ class Registry(ABC):
 class Ours(Registry):
     """:param sync: as in its configuration; everything else there is as a new installation has it, but for the number
     of connections from one address, which here are all from one.
+    :param options: more of its configuration.
     """
 
-    def __init__(self, name: str, home: Path, *, sync: bool = True) -> None:
+    def __init__(
+        self, name: str, home: Path, *, sync: bool = True, options: Mapping[str, object] | None = None
+    ) -> None:
         super().__init__(name, home)
         self._sync = sync
+        self._options = dict(options or {})
         self._asking: socket.socket | None = None
 
     def _begin(self, log: int) -> subprocess.Popen[bytes]:
         config = self.home / "config.yml"
-        config.write_text(
-            "bench:\n"
-            f"    storage_path: {self.root}\n"
-            f"    sync: {'true' if self._sync else 'false'}\n"
-            "    limits:\n"
-            "        per_address: 0\n"
-        )
+        options = {"storage_path": str(self.root), "sync": self._sync, "limits": {"per_address": 0}, **self._options}
+        config.write_text(json.dumps({"bench": options}))
         self._asking, theirs = socket.socketpair()
         self._asking.settimeout(START)
         with theirs:

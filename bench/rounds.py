@@ -26,6 +26,7 @@ class Unit(Enum):
     RATE = "MB/s"
     SECONDS = "s"
     ADDED = "MiB added"
+    LATER = "ms later"
 
     @property
     def more_is_better(self) -> bool:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import client, wrk
 from bench.client import Client, Way
 from bench.contents import Archive, Content, Large, small
 from bench.failures import LoadFailed
-from bench.registries import Registry
+from bench.registries import Ours, Registry
 from bench.rounds import MIB, Outcome, Row, Target, Unit
-from bench.wire import Connection
+from bench.wire import LOOPBACK, Connection
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 ACCEPT = f"{MANIFEST}, application/vnd.oci.image.manifest.v1+json, */*"
 """As clients ask; without it the other registry makes a manifest of an older kind for each request."""
 
-PULLED, PUSHED = "bench/pulled", "bench/pushed"
-"""Repositories: what is there from the start, and what the loads make."""
+PULLED, PUSHED, BROKEN = "bench/pulled", "bench/pushed", "bench/broken"
+"""Repositories: what is there from the start, what the loads make, and one that cannot be read."""
 
 GIB = 1 << 30
 
@@ -39,6 +42,7 @@ class Sizes:
     :ivar uploads: in parallel, of ``layer`` bytes.
     :ivar readers: that stop.
     :ivar hold: seconds that they are left so.
+    :ivar paced: requests whose times are taken one by one.
     """
 
     rounds: int
@@ -52,10 +56,11 @@ class Sizes:
     uploads: int
     readers: int
     hold: float
+    paced: int
 
 
-FULL = Sizes(3, 2, (1, 16, 64), 256 * MIB, GIB, 64 * MIB, 300 * MIB, 200, 50, 200, 3.0)
-QUICK = Sizes(1, 1, (16,), 16 * MIB, 32 * MIB, 4 * MIB, 16 * MIB, 20, 10, 20, 1.0)
+FULL = Sizes(3, 2, (1, 16, 64), 256 * MIB, GIB, 64 * MIB, 300 * MIB, 200, 50, 200, 3.0, 4000)
+QUICK = Sizes(1, 1, (16,), 16 * MIB, 32 * MIB, 4 * MIB, 16 * MIB, 20, 10, 20, 1.0, 500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +69,13 @@ class Group:
 
     :ivar prepare: called for each registry; makes what the rows push, and pushes what they pull.
     :ivar alone: whether the other registry has no part in it.
+    :ivar options: of ours.
     """
 
     rows: Sequence[Row]
     prepare: Callable[[Registry], None]
     alone: bool = False
+    options: Mapping[str, object] = field(default_factory=dict)
 
 
 def groups(sizes: Sizes, making: Client, files: Path) -> Iterator[Group]:
@@ -93,6 +100,7 @@ def groups(sizes: Sizes, making: Client, files: Path) -> Iterator[Group]:
         large.push(registry)
 
     yield Group(list(_memory(sizes, making, large, layers)), prepare)
+    yield _trouble(sizes, making)
 
 
 class Image:
@@ -261,6 +269,48 @@ def _memory(sizes: Sizes, making: Client, large: Pulled, layers: Large) -> Itera
     yield Row(what, Unit.ADDED, upload, reach, fresh=True)
     what = f"{sizes.readers} readers of {_size(sizes.download)} that stopped"
     yield Row(what, Unit.ADDED, stall, reach, fresh=True)
+
+
+def _trouble(sizes: Sizes, making: Client) -> Group:
+    """Two hundred exceptions a second, a mail server that hangs, and a webhook's endpoint that never answers (G1)."""
+    image = Image()
+    broken = f"/v2/{BROKEN}/manifests/latest"
+    silent = [socket.create_server((LOOPBACK, 0)) for _ in range(2)]      # the kernel accepts, and nobody is there
+    mail, hook = (each.getsockname()[1] for each in silent)
+
+    def prepare(registry: Registry) -> None:
+        image.push(registry)
+        _break(registry)
+
+    def slowest(registry: Registry) -> float:
+        return making.run(client.slowest, registry.port, image.target("latest"), ACCEPT, broken, sizes.paced)
+
+    def load(registry: Registry) -> Outcome:
+        quiet = Ours("ours, without mail and webhooks", registry.home / "quiet")
+        try:
+            quiet.start()
+            prepare(quiet)
+            before = slowest(quiet)
+        finally:
+            quiet.stop()
+        return Outcome((slowest(registry) - before) * 1e3, sizes.paced)
+
+    options = {
+        "email_exceptions": {
+            "smtp_host": LOOPBACK, "smtp_port": mail, "from_addr": "us@example.com", "to_addr": "them@example.com",
+        },
+        "notifications": {"endpoints": [{"name": "silent", "url": f"http://{LOOPBACK}:{hook}/", "timeout": 1}]},
+    }
+    what = f"slowest of 100 manifests, {client.EXCEPTIONS} exceptions/s, mail and webhooks to servers that hang"
+    return Group([Row(what, Unit.LATER, load, Target(value=5))], prepare, alone=True, options=options)
+
+
+def _break(registry: Registry) -> None:
+    """Let every request for a certain tag fail: where its link should be is something that cannot be opened."""
+    link = registry.root / "docker/registry/v2/repositories" / BROKEN / "_manifests/tags/latest/current/link"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.is_socket():
+        os.mknod(link, stat.S_IFSOCK | 0o600)
 
 
 def _push(
