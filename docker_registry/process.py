@@ -1,4 +1,4 @@
-"""The process as seen by its service: the signals that end it, and the status that it ends with."""
+"""The process as seen by its service: the signals that it gets, and the status that it ends with."""
 
 from __future__ import annotations
 
@@ -34,7 +34,27 @@ class Process:
         Twisted's own handlers would have twistd kill itself by the same signal in the end; a registry that was asked
         to stop, and did, ends with 0.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
+        self._on((signal.SIGTERM, signal.SIGINT), call)
+
+    def on_reload_signal(self, call: Callable[[], None]) -> None:
+        """Have ``call`` made for each SIGHUP; and for SIGUSR1, unless twistd takes that to rotate its log file.
+
+        A terminal that is closed sends SIGHUP as well: who was started from one, and has it no more, is stopped.
+        """
+        has_terminal = _has_terminal()
+
+        def hung_up() -> None:
+            if has_terminal and not _has_terminal():
+                os.kill(os.getpid(), signal.SIGTERM)
+            else:
+                call()
+
+        self._on((signal.SIGHUP,), hung_up)
+        if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+            self._on((signal.SIGUSR1,), call)
+
+    def _on(self, numbers: tuple[signal.Signals, ...], call: Callable[[], None]) -> None:
+        for number in numbers:
             signal.signal(number, lambda *_: self._reactor.callFromThread(call))
 
     def stop(self, status: int = 0) -> None:
@@ -49,6 +69,14 @@ class Process:
         if status:
             atexit.register(_end, status)
         self._reactor.callWhenRunning(self._reactor.stop)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def _end(status: int) -> None:

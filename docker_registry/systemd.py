@@ -1,9 +1,10 @@
-"""What systemd is told: READY, STOPPING, and that the reactor still turns (sd_notify(3))."""
+"""What systemd is told: READY, RELOADING, STOPPING, and that the reactor still turns (sd_notify(3))."""
 
 from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 from twisted.logger import Logger
@@ -14,6 +15,7 @@ class Notifier:
 
     :param environ: ``NOTIFY_SOCKET`` is a path, or a name in the abstract name space after ``@``; ``WATCHDOG_USEC``
         and ``WATCHDOG_PID`` are set when pings are awaited.
+    :ivar patience: seconds that systemd waits for a ping; 0 when it does not wait for any.
     """
 
     log = Logger()
@@ -21,16 +23,20 @@ class Notifier:
     def __init__(self, environ: Mapping[str, str]) -> None:
         name = environ.get("NOTIFY_SOCKET", "")
         self._address = f"\0{name[1:]}" if name.startswith("@") else name
-        self._patience = _watchdog(environ) if name else 0.0
+        self.patience = _watchdog(environ) if name else 0.0
 
     @property
     def interval(self) -> float | None:
         """Seconds between two pings, half of what systemd waits; ``None`` when it does not wait for any."""
-        return self._patience / 2 if self._patience else None
+        return self.patience / 2 if self.patience else None
 
     def ready(self) -> None:
         """The registry answers."""
         self._send("READY=1")
+
+    def reloading(self) -> None:
+        """It reads again what can be read again; `ready` follows."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
         """The registry takes no more requests."""

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService
-from twisted.logger import FilteringLogObserver, ILogObserver, LogLevel, LogLevelFilterPredicate
+from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
-from twisted.scripts._twistd_unix import UnixAppLogger
 
 from docker_registry.config.load import Loaded, load
+from docker_registry.config.model import Config
 from docker_registry.config.problems import EXIT_STATUS, ConfigError
-from docker_registry.config.secrets import secrets
-from docker_registry.logs import events
-from docker_registry.logs.redaction import Redactor
+from docker_registry.daemon import Daemon
+from docker_registry.journal import log_observer
+from docker_registry.reloading import Reloads
 
 
 class Options(usage.Options):
@@ -55,14 +55,19 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     from docker_registry.service import build
+    from docker_registry.workers.supervisor import build as build_supervisor
 
+    twistd: Mapping[str, Any] = options.parent or {}
+    config = options.loaded.config
+    registry: Daemon
     try:
-        registry = build(reactor, options.loaded, os.environ)
+        if config.processes == 1:
+            registry = build(reactor, options.loaded, os.environ)
+        else:
+            registry = build_supervisor(reactor, options.loaded, os.environ, twistd)
     except ConfigError as error:
         _leave(error)
-    config = options.loaded.config
-    level, redact = LogLevel.levelWithName(config.loglevel), Redactor(secrets(config))
-    service = _Logged(options.parent or {}, level, config.log_format, redact)
+    service = _Logged(reactor, twistd, config, registry.reloads)
     registry.setServiceParent(service)
     return service
 
@@ -80,23 +85,16 @@ class _Logged(MultiService):
     ``--logger`` twistd does not ask.
 
     :param twistd: its options.
-    :param form: of the events, ``text`` or ``json``.
-    :param redact: takes the secrets of the configuration out of what goes wrong.
     """
 
-    def __init__(self, twistd: Mapping[str, Any], level: Any, form: str, redact: Redactor) -> None:
+    def __init__(self, reactor: Any, twistd: Mapping[str, Any], config: Config, reloads: Reloads) -> None:
         super().__init__()
+        self._reactor = reactor
         self._twistd = twistd
-        self._level = level
-        self._form = form
-        self._redact = redact
+        self._config = config
+        self._reloads = reloads
 
     def setServiceParent(self, parent: Any) -> None:
         if isinstance(parent, Componentized):
-            parent.setComponent(ILogObserver, self._observer())
+            parent.setComponent(ILogObserver, log_observer(self._reactor, self._twistd, self._config, self._reloads))
         super().setServiceParent(parent)
-
-    def _observer(self) -> ILogObserver:
-        chosen = UnixAppLogger(self._twistd)._getLogObserver()     # there is no public way to ask for it
-        observer = events.safe(chosen, self._form, self._redact)
-        return FilteringLogObserver(observer, [LogLevelFilterPredicate(self._level)])

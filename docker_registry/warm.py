@@ -150,10 +150,10 @@ class Command:
 
 def warm(reactor: Any, config: Config) -> Deferred[None]:
     """Fails with `SystemExit` unless all went well. When the reactor stops, the work does."""
-    pool, _, storage, registry = core(reactor, config)
-    pool.start()
-    reactor.addSystemEventTrigger("during", "shutdown", pool.stop)
-    running = Deferred.fromCoroutine(_warm(reactor, storage, registry))
+    made = core(reactor, config)
+    made.pool.start()
+    reactor.addSystemEventTrigger("during", "shutdown", made.pool.stop)
+    running = Deferred.fromCoroutine(_warm(reactor, made.storage, made.registry))
     ended: Deferred[None] = Deferred()
 
     def end(result: T) -> T:
@@ -161,7 +161,7 @@ def warm(reactor: Any, config: Config) -> Deferred[None]:
         return result
 
     def stop() -> Deferred[None]:
-        registry.stop()
+        made.registry.stop()
         running.cancel()
         return ended
 

@@ -22,8 +22,14 @@ DIRECTORY = ".notifications"
 """In the directory of a local store, which hides such names."""
 
 
-def notifications(reactor: Any, config: Config, runner: Runner, registry: Registry) -> Notifications | None:
-    """What tells the endpoints, already listening to ``registry``; ``None`` if there are none."""
+def notifications(
+    reactor: Any, config: Config, runner: Runner, registry: Registry, worker: int = 0
+) -> Notifications | None:
+    """What tells the endpoints, already listening to ``registry``; ``None`` if there are none.
+
+    :param worker: the number of this process, where several serve: each has an outbox of its own, and goes on with what
+        the one that had its number before has left there.
+    """
     endpoints = [_endpoint(each) for each in config.notifications.endpoints if not each.disabled]
     if not endpoints:
         return None
@@ -31,7 +37,7 @@ def notifications(reactor: Any, config: Config, runner: Runner, registry: Regist
         reactor,
         runner,
         Http(reactor, connections=len(endpoints), patience=Patience(connect=max(each.timeout for each in endpoints))),
-        Outbox(_directory(config), runner, config.notifications.queue),
+        Outbox(_directory(config, worker), runner, config.notifications.queue),
         endpoints,
         Source(socket.gethostname(), str(uuid4())),
         time.time,
@@ -49,7 +55,8 @@ def _endpoint(options: Options) -> Endpoint:
     )
 
 
-def _directory(config: Config) -> Path | None:
-    if config.notifications.outbox is not None:
-        return config.notifications.outbox
-    return config.storage_path / DIRECTORY if config.storage == "local" and config.storage_path else None
+def _directory(config: Config, worker: int) -> Path | None:
+    directory = config.notifications.outbox
+    if directory is None and config.storage == "local" and config.storage_path is not None:
+        directory = config.storage_path / DIRECTORY
+    return directory / str(worker) if directory is not None and worker > 1 else directory

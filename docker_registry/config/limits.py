@@ -39,12 +39,16 @@ class Limits(Section):
     drain_timeout: Seconds = Field(default=2.0, ge=0, le=60, description="How long that may take.")
     body_memory: Bytes = Field(
         default=48 << 20, ge=4 << 20,
-        description="Bodies held in memory, all requests together; beyond it clients wait.",
+        description="Bodies held in memory, all requests together; beyond it clients wait. Each of several workers has "
+        "its share.",
     )
     connections: int = Field(
-        default=1000, ge=1, description="Open connections; fewer where the limit of open files is below three for each."
+        default=1000, ge=1,
+        description="Open connections; fewer where the limit of open files is below three for each. Each of several "
+        "workers has its share.",
     )
     per_address: int = Field(
         default=100, ge=0,
-        description="Open connections from one address. 0 is no limit of its own: right behind a proxy.",
+        description="Open connections from one address. 0 is no limit of its own: right behind a proxy. Each of "
+        "several workers has its share, and 10 at least.",
     )

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,16 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 class Loaded:
     """:ivar file: where it was read from.
     :ivar warnings: what an operator should mend, a line each.
+    :ivar source: the text of the file.
+    :ivar listen: endpoints that the command line had in place of the file's.
     """
 
     config: Config
     flavor: str
     file: str
     warnings: tuple[str, ...]
+    source: bytes = field(default=b"", repr=False)
+    listen: tuple[str, ...] = ()
 
 
 def load(
@@ -58,8 +62,18 @@ def load(
     """
     path = file or _named_by(environ) or SAMPLE
     name = flavor or environ.get("SETTINGS_FLAVOR") or "dev"
-    config = _Checker(path, name, environ).check(document.parse(document.read(path), path), listen)
-    return Loaded(config, name, path, tuple(_warnings(path, config)))
+    source = document.read(path)
+    config = _Checker(path, name, environ).check(document.parse(source, path), listen)
+    return Loaded(config, name, path, tuple(_warnings(path, config)), source, tuple(listen))
+
+
+def load_again(source: bytes, file: str, flavor: str, environ: Mapping[str, str], listen: Sequence[str]) -> Loaded:
+    """What another process has loaded, whatever the file has become since.
+
+    :raises ConfigError: what it refers to is not what it was.
+    """
+    config = _Checker(file, flavor, environ).check(document.parse(source, file), listen)
+    return Loaded(config, flavor, file, (), source, tuple(listen))
 
 
 def _named_by(environ: Mapping[str, str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Literal
 
@@ -13,16 +14,21 @@ from docker_registry.config.notifications import Notifications
 from docker_registry.config.reporting import Reporting
 from docker_registry.config.s3 import S3
 from docker_registry.config.values import (
+    AUTO,
     Allowed,
     Bytes,
     Endpoints,
     Seconds,
     StoragePath,
+    Workers,
     unsuitable,
     why_not_usable,
 )
 
 _HOST = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9a-fA-F:]{2,45}\])(?::[0-9]{1,5})?")
+
+MOST_AUTOMATIC = 16
+"""Workers that nobody has asked for."""
 
 SAMPLE_SECRET = "REPLACEME"
 """What config_sample.yml has for ``secret_key``: known to everybody, and so good for nothing but trying out."""
@@ -62,6 +68,12 @@ class Config(S3, Reporting):
         description="How often the catalogue is read from a store that other registries write to as well: until then "
         "it does not know what they pushed. It is not for `local` and `memory`, which one registry has for itself.",
     )
+    workers: Workers = Field(
+        default=1,
+        description="Processes that serve. `auto` is one for each processor, at most 16; and one where images are in "
+        "memory, which no other process sees. With more than one a further process supervises them; `secret_key` is "
+        "required then.",
+    )
     secret_key: SecretStr | None = Field(
         default=None,
         description="Random text that signs what clients bring back. Without it each start makes its own, and what "
@@ -83,7 +95,7 @@ class Config(S3, Reporting):
     )
     threads: int = Field(
         default=16, ge=2, le=256,
-        description="Threads for what would block: disk, hashing, large documents.",
+        description="Threads for what would block: disk, hashing, large documents. Each process has so many.",
     )
     shutdown_grace: Seconds = Field(
         default=30.0, ge=0, le=3600,
@@ -116,6 +128,20 @@ class Config(S3, Reporting):
     notifications: Notifications = Field(
         default=Notifications(), description="Webhooks: what happens in the registry is told to others."
     )
+
+    @property
+    def processes(self) -> int:
+        """How many serve."""
+        if self.workers != AUTO:
+            return self.workers
+        return 1 if self.storage == "memory" else min(len(os.sched_getaffinity(0)), MOST_AUTOMATIC)
+
+    @field_validator("workers")
+    @classmethod
+    def _see_the_same(cls, value: int, info: ValidationInfo) -> int:
+        if value > 1 and info.data.get("storage") == "memory":
+            raise unsuitable("several processes do not see the same memory; with storage: memory there is one")
+        return value
 
     @field_validator("standalone")
     @classmethod
@@ -161,6 +187,9 @@ class Config(S3, Reporting):
     @field_validator("secret_key")
     @classmethod
     def _own_secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.data.get("workers", 1) != 1:
+            raise unsuitable("missing, and several workers must have the same; set one such as "
+                             "`openssl rand -hex 32` prints, or workers: 1")
         if value is not None and not value.get_secret_value():
             raise unsuitable("empty")
         flavor = (info.context or {}).get("flavor", "dev")

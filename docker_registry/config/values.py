@@ -143,6 +143,25 @@ def _check_certificate(certificate: str, key: str) -> None:
             raise unsuitable(mismatch if name == "privateKey" else "certKey is no certificate in PEM") from None
 
 
+AUTO = 0
+"""What ``auto`` is as a number of workers."""
+
+MOST_WORKERS = 64
+
+
+def _workers(value: object) -> object:
+    if value == "auto":
+        return AUTO
+    if isinstance(value, int) and not isinstance(value, bool) and not 1 <= value <= MOST_WORKERS:
+        raise unsuitable("out of range")
+    return value
+
+
+Workers = Annotated[
+    int, Allowed(f"a whole number from 1 to {MOST_WORKERS}, or auto"), BeforeValidator(_workers),
+]
+
+
 def _at_least_one(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value:
         raise unsuitable("empty")

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from docker_registry.storage.making import Making
+
 
 class Exclusion(Protocol):
     """Keeps the other processes away from a number. It never waits, and never goes to the disk."""
@@ -55,7 +57,9 @@ class Alone:
 class Shared:
     """:ivar exclusion: ``None`` where there is one process.
     :ivar uploads: open upload sessions.
+    :ivar making: directories that are being made; ``None`` where there is one process.
     """
 
     exclusion: Exclusion | None = None
     uploads: Count = field(default_factory=Alone)
+    making: Making | None = None

@@ -125,7 +125,7 @@ class Uploads:
         :raises DigestInvalid: an unsupported algorithm.
         :raises TooManyUploads: as many sessions are open as may be.
         """
-        if self._count.total() >= self._settings.max_uploads:
+        if self.open >= self._settings.max_uploads:
             raise TooManyUploads()
         session = self._new(repository, algorithm)
         await self._shield(self._begin(session))

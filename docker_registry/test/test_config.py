@@ -18,6 +18,7 @@ from docker_registry.test.config_case import MARKER, ConfigCase
 MANIFEST = "bytes, or with a unit: 512KiB, 4MiB, 1GiB; from 4MiB to 16MiB"
 SECONDS = "seconds, or with a unit: 30s, 15m, 12h, 7d"
 ENDPOINTS = "a list of Twisted's endpoint strings, such as tcp:5000:interface=127.0.0.1"
+WORKERS = "a whole number from 1 to 64, or auto"
 PATHS = "an absolute path, or one that begins with ./, from the working directory"
 MISSING = f"missing, and storage is local (allowed: {PATHS})"
 NO_MAPPING = "not a mapping (allowed: options, one in a line, indented below the flavor)"
@@ -60,6 +61,11 @@ ONE_LINE = [
     ("storage_path: ~/reg", f"17: x.storage_path: neither absolute nor beginning with ./ (allowed: {PATHS})"),
     ('storage_path: "/\\0"', f"17: x.storage_path: neither absolute nor beginning with ./ (allowed: {PATHS})"),
     ("storage_path: 5", f"17: x.storage_path: wrong value 5 (allowed: {PATHS})"),
+    ("workers: 0", f"12: x.workers: out of range (allowed: {WORKERS})"),
+    ("workers: 65", f"12: x.workers: out of range (allowed: {WORKERS})"),
+    ("workers: many", f'12: x.workers: wrong value "many" (allowed: {WORKERS})'),
+    ("workers: true", f"12: x.workers: wrong value true (allowed: {WORKERS})"),
+    ("workers: _env:SECRET", f"12: x.workers: wrong value in $SECRET (allowed: {WORKERS})"),
     (f"secret_key: [{MARKER}]", "15: x.secret_key: wrong value: a list (allowed: text)"),
     ("secret_key: 31337", "15: x.secret_key: wrong value (allowed: text)"),
     ('secret_key: ""', "15: x.secret_key: empty (allowed: text)"),
@@ -201,6 +207,32 @@ class ProblemTests(ConfigCase):
         """Should an error of the model ever be shown as it is."""
         error = self.assertRaises(ValidationError, Config.model_validate, {"secret_key": [MARKER], "storage": MARKER})
         self.assertNotIn(MARKER, str(error))
+
+    def test_several_workers_have_one_secret(self) -> None:
+        for workers in ("2", "auto"):
+            problems = self.problems(f"x:\n  storage_path: ./r\n  workers: {workers}\n")
+            self.assertEqual(
+                problems,
+                "c.yml:1:1: x.secret_key: missing, and several workers must have the same; set one such as "
+                "`openssl rand -hex 32` prints, or workers: 1 (allowed: text)",
+            )
+        self.load("x: {storage_path: ./r, workers: 1}")
+
+    def test_several_workers_see_the_same_store(self) -> None:
+        self.assertEqual(
+            self.problems("x: {storage: memory, workers: 2, secret_key: s}"),
+            "c.yml:1:31: x.workers: several processes do not see the same memory; with storage: memory there is one "
+            f"(allowed: {WORKERS})",
+        )
+
+    def test_automatic_workers(self) -> None:
+        """One for each processor that this process may use; also from the environment."""
+        processors = len(os.sched_getaffinity(0))
+        config = self.load("x: {storage_path: ./r, workers: '_env:W', secret_key: s}", environ={"W": "auto"}).config
+        self.assertEqual(config.processes, min(processors, 16))
+        config = self.load("x: {storage_path: ./r, workers: '_env:W', secret_key: s}", environ={"W": "3"}).config
+        self.assertEqual(config.processes, 3)
+        self.assertEqual(self.load("x: {storage: memory, workers: auto, secret_key: s}").config.processes, 1)
 
     def test_secret_does_not_show(self) -> None:
         loaded = self.load(f"x: {{storage: memory, secret_key: {MARKER}}}")

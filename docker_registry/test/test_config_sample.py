@@ -13,6 +13,7 @@ import docker_registry
 from docker_registry.config import reference
 from docker_registry.config.load import SAMPLE, load
 from docker_registry.config.model import SAMPLE_SECRET, Config
+from docker_registry.config.problems import ConfigError
 from docker_registry.config.section import group
 
 CHECKOUT = Path(docker_registry.__file__).parent.parent
@@ -43,11 +44,17 @@ class SampleTests(SynchronousTestCase):
         self.assertEqual(sorted(self.flavors), ["common", *FLAVORS])
 
     def test_loads_with_nothing_set(self) -> None:
-        """Each flavor, with no more in the environment than a path that can be written to."""
+        """Each flavor, with no more in the environment than a path that can be written to, and prod's secret."""
+        environ = {"STORAGE_PATH": os.path.abspath("images")}
         for flavor in FLAVORS:
             with self.subTest(flavor):
-                loaded = load(None, flavor, {"STORAGE_PATH": os.path.abspath("images")})
+                more = {"SECRET_KEY": "s"} if flavor == "prod" else {}
+                loaded = load(None, flavor, {**environ, **more})
                 self.assertEqual((loaded.flavor, loaded.file), (flavor, SAMPLE))
+
+    def test_workers_of_prod_need_a_secret(self) -> None:
+        error = self.assertRaises(ConfigError, load, None, "prod", {"STORAGE_PATH": os.path.abspath("images")})
+        self.assertIn("prod.secret_key: $SECRET_KEY: missing, and several workers must have the same", str(error))
 
     def test_loads_with_everything_set(self) -> None:
         names = set(re.findall(r"_env:([A-Z_]+)", self.text.split("\ncommon:")[1]))

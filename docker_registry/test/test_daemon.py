@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 from hashlib import sha256
@@ -16,10 +15,10 @@ from docker_registry.test.process_case import (
     LISTENING,
     SERVE,
     TWISTD,
-    Conversation,
     Daemon,
     ProcessCase,
     Systemd,
+    UploadCase,
     reactor,
 )
 
@@ -167,43 +166,7 @@ class RefusalTests(ProcessCase):
         await self.stop(third)
 
 
-class StopTests(ProcessCase):
-    FIRST = 1000
-    """Bytes of the chunk that is acknowledged."""
-
-    def content(self) -> bytes:
-        return os.urandom(3 << 20)
-
-    async def session(self, port: int) -> str:
-        """The location of a new upload session."""
-        answer = await self.ask(port, "POST /v2/busybox/blobs/uploads/")
-        location = re.search(r"(?i)\r\nlocation: (\S+)\r\n", answer)
-        assert location is not None, answer
-        return location[1]
-
-    async def begin(self, port: int, location: str, content: bytes, length: int) -> Conversation:
-        """A PATCH of ``length`` bytes of which ``content`` has come."""
-        conversation = await self.connect(port)
-        conversation.send(
-            f"PATCH {location} HTTP/1.1\r\nHost: r\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n".encode()
-        )
-        await conversation.answer.until("100 Continue\r\n\r\n")
-        conversation.send(content)
-        return conversation
-
-    async def begin_second(self, port: int, location: str, content: bytes) -> Conversation:
-        """A chunk that was acknowledged, and a second one of which the last byte is missing."""
-        first = await self.begin(port, location, content[: self.FIRST], self.FIRST)
-        await first.answer.until("202 Accepted")
-        return await self.begin(port, location, content[self.FIRST : -1], len(content) - self.FIRST)
-
-    async def status(self, port: int, location: str) -> int:
-        """Bytes that an upload session holds."""
-        answer = await self.ask(port, f"GET {location}")
-        end = re.search(r"(?i)\r\nrange: 0-(\d+)\r\n", answer)
-        assert end is not None, answer
-        return int(end[1]) + 1 if end[1] != "0" else 0
-
+class StopTests(UploadCase):
     @deferred
     async def test_idle(self) -> None:
         """With a connection that waits for its next request."""

@@ -12,8 +12,10 @@ import docker_registry
 
 LAYERS = [
     ["tap", "cli"],
-    ["warm"],
+    ["warm", "workers"],
     ["service"],
+    ["daemon"],
+    ["listening", "journal"],
     ["watching"],
     ["front", "mail", "webhooks"],
     ["admin"],
@@ -22,9 +24,9 @@ LAYERS = [
     ["auth", "notifications"],
     ["registry"],
     ["storage"],
-    ["web", "config", "alerts", "process", "systemd", "workers"],
+    ["web", "config", "alerts", "process", "systemd"],
     ["logs"],
-    ["digest", "names", "errors", "deferreds", "threads", "strictjson", "current"],
+    ["digest", "names", "errors", "deferreds", "threads", "strictjson", "current", "acceptor", "reloading"],
 ]
 """From top to bottom. A part imports from the layers below its own, and the last layer also from itself."""
 

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from docker_registry import tap
 from docker_registry.config.model import Config
 from docker_registry.config.problems import EXIT_STATUS
-from docker_registry.service import LAST_STEPS
+from docker_registry.daemon import LAST_STEPS
 
 CHECKOUT = Path(__file__).parent.parent.parent
 ASKED = "DOCKER_REGISTRY_TEST_PACKAGING"

@@ -20,12 +20,13 @@ from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from docker_registry.daemon import Companion
 from docker_registry.deferreds import deferred
 from docker_registry.errors import StorageFailed
 from docker_registry.process import Process
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
-from docker_registry.service import Companion, RegistryService
+from docker_registry.service import RegistryService
 from docker_registry.storage.memory import MemoryStorage
 from docker_registry.systemd import Notifier
 from docker_registry.test.registry_case import Direct

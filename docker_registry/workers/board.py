@@ -57,8 +57,12 @@ class Board:
         """
         return os.open(f"/proc/self/fd/{self.fd}", os.O_RDWR | os.O_CLOEXEC)
 
+    def is_making(self, row: int) -> bool:
+        """Whether the process of ``row`` has ended in the middle of making a directory."""
+        return any(self._numbers[row * _ROW + _CROWDED : (row + 1) * _ROW])
+
     def clear(self, row: int) -> None:
-        """The process of ``row`` has ended, and what it was making is durable."""
+        """What the process that had ``row`` was making is durable; nobody has it yet."""
         for at in range(row * _ROW + _CROWDED, (row + 1) * _ROW):
             self._numbers[at] = 0
 

@@ -1,0 +1,79 @@
+"""Where the daemon's log goes, as twistd's options say: the standard output, syslog, or a file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.logger import textFileLogObserver
+from twisted.python import syslog
+from twisted.python.logfile import LogFile
+
+from docker_registry.reloading import CannotReload
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """:ivar observer: writes events there.
+    :ivar reopen: goes on with the file that has the name now; ``None`` where there is no file.
+    """
+
+    observer: Any
+    reopen: Callable[[], None] | None = None
+
+
+def destination(reactor: Any, twistd: Mapping[str, Any], shared: bool) -> Destination:
+    """:param twistd: its options.
+    :param shared: whether several processes write to it.
+    """
+    path = twistd.get("logfile")
+    if twistd.get("syslog"):
+        return Destination(syslog.SyslogObserver(twistd.get("prefix", "")).emit)
+    if path == "-" and not twistd.get("nodaemon"):
+        sys.exit("Daemons cannot log to stdout, exiting!")
+    if path == "-" or (twistd.get("nodaemon") and not path):
+        return Destination(textFileLogObserver(sys.stdout))
+    path = os.path.abspath(path or "twistd.log")
+    file: Any = SharedFile(path) if shared else _rotated(reactor, path)
+    return Destination(textFileLogObserver(file), file.reopen)
+
+
+def _rotated(reactor: Any, path: str) -> LogFile:
+    """As twistd has it: begun anew at 1 MB, and for each SIGUSR1."""
+    file: LogFile = LogFile.fromFullPath(path)
+    if not signal.getsignal(signal.SIGUSR1):
+        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
+    return file
+
+
+class SharedFile:
+    """Each line is appended whole. It is not rotated: whoever does that moves it away, and sends SIGHUP.
+
+    :raises OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file = self._open()
+
+    def _open(self) -> Any:
+        return open(self._path, "ab", buffering=0)
+
+    def reopen(self) -> None:
+        """:raises CannotReload: it cannot be opened."""
+        try:
+            file = self._open()
+        except OSError as error:
+            raise CannotReload(f"{self._path}: {error.strerror}") from None
+        self._file.close()
+        self._file = file
+
+    def write(self, text: str) -> None:
+        self._file.write(text.encode())
+
+    def flush(self) -> None:
+        """There is nothing that waits."""
