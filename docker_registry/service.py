@@ -254,12 +254,13 @@ def _place(config: Config) -> str:
 
 def cache_directory(config: Config) -> Path | None:
     """Where what can be found out again is kept: beside a local store, or for each store below ``cache_path``."""
-    if config.storage == "memory":
-        return None
-    if config.cache_path is not None:
-        store = hashlib.sha256(f"{config.storage} {config.bucket} {config.storage_path}".encode()).hexdigest()
-        return config.cache_path / store[:16]
-    return config.storage_path / CACHE if config.storage_path is not None else None
+    if config.storage != "memory" and config.cache_path is not None:
+        place = (config.endpoint, config.bucket) if config.storage == "s3" else ()
+        store = " ".join(map(str, (config.storage, *place, config.storage_path)))
+        return config.cache_path / hashlib.sha256(store.encode()).hexdigest()[:16]
+    if config.storage == "local" and config.storage_path is not None:
+        return config.storage_path / CACHE
+    return None
 
 
 def registry_settings(config: Config) -> Settings:

@@ -18,6 +18,7 @@ from docker_registry.config.values import (
     Allowed,
     Bytes,
     Endpoints,
+    LocalPath,
     Seconds,
     StoragePath,
     Workers,
@@ -57,7 +58,7 @@ class Config(S3, Reporting):
         description="Whether a push is answered only when it would survive a power cut. `false` is faster, and for "
         "registries whose content may be lost.",
     )
-    cache_path: StoragePath = Field(
+    cache_path: LocalPath = Field(
         default=None,
         description="The directory for what can be found out again from what is stored, such as the catalogue: on a "
         "local disk, not shared with other machines. Unset it lies in `storage_path` of `local`, and otherwise in "
@@ -171,7 +172,7 @@ class Config(S3, Reporting):
 
     @field_validator("cache_path")
     @classmethod
-    def _usable_cache(cls, value: StoragePath) -> StoragePath:
+    def _usable_cache(cls, value: LocalPath) -> LocalPath:
         if value is not None and (reason := why_not_usable(value)):
             raise unsuitable(reason)
         return value

@@ -12,8 +12,8 @@ from docker_registry.config.section import Section
 from docker_registry.config.values import (
     Allowed,
     FromEnvironment,
+    LocalPath,
     Seconds,
-    StoragePath,
     unsuitable,
     why_not_usable,
 )
@@ -120,7 +120,7 @@ def _different(value: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
 class Notifications(Section):
     """Webhooks."""
 
-    outbox: StoragePath = Field(
+    outbox: LocalPath = Field(
         default=None,
         description="The directory of what is still to be sent, on a local disk and for this registry alone. Unset it "
         "lies in `storage_path` of `local`, and otherwise in memory.",
@@ -136,7 +136,7 @@ class Notifications(Section):
 
     @field_validator("outbox")
     @classmethod
-    def _usable(cls, value: StoragePath) -> StoragePath:
+    def _usable(cls, value: LocalPath) -> LocalPath:
         if value is not None and (reason := why_not_usable(value)):
             raise unsuitable(reason)
         return value

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from docker_registry.config.section import Section
-from docker_registry.config.values import Allowed, AnyEndpoints, StoragePath, unsuitable, why_not_writable
+from docker_registry.config.values import Allowed, AnyEndpoints, LocalPath, unsuitable, why_not_writable
 
 
 def _off(value: object) -> object:
@@ -37,7 +37,7 @@ class Reporting(Section):
         "seconds that it took after it, or `json`.",
     )
     access_log_file: Annotated[
-        StoragePath, BeforeValidator(_nothing),
+        LocalPath, BeforeValidator(_nothing),
         Allowed("an absolute path, or one that begins with ./, from the working directory"),
     ] = Field(
         default=None,
@@ -53,7 +53,7 @@ class Reporting(Section):
 
     @field_validator("access_log_file")
     @classmethod
-    def _writable(cls, value: StoragePath) -> StoragePath:
+    def _writable(cls, value: LocalPath) -> LocalPath:
         if value is not None and (reason := why_not_writable(value)):
             raise unsuitable(reason)
         return value

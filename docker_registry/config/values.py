@@ -72,21 +72,25 @@ Bytes = Annotated[int, Allowed("bytes, or with a unit: 512KiB, 4MiB, 1GiB"), Bef
 
 
 def _storage_path(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str) or info.data.get("storage") != "s3":
+        return _local_path(value)
+    if not re.fullmatch(r"/*[A-Za-z0-9._-]*(?:/+[A-Za-z0-9_-][A-Za-z0-9._-]*)*/*", value):
+        raise unsuitable("not a prefix of keys, such as /prod")
+    return Path("/", *value.split("/"))
+
+
+def _local_path(value: object) -> object:
     if not isinstance(value, str):
         return value
-    if info.data.get("storage") == "s3":
-        if not re.fullmatch(r"/*[A-Za-z0-9._-]*(?:/+[A-Za-z0-9_-][A-Za-z0-9._-]*)*/*", value):
-            raise unsuitable("not a prefix of keys, such as /prod")
-        return Path("/", *value.split("/"))
     if "\0" in value or not value.startswith(("/", "./")):
         raise unsuitable("neither absolute nor beginning with ./")
     return Path(os.path.abspath(value))
 
 
-StoragePath = Annotated[
-    Path | None, Allowed("an absolute path, or one that begins with ./, from the working directory"),
-    BeforeValidator(_storage_path),
-]
+_PATH = Allowed("an absolute path, or one that begins with ./, from the working directory")
+LocalPath = Annotated[Path | None, _PATH, BeforeValidator(_local_path)]
+StoragePath = Annotated[Path | None, _PATH, BeforeValidator(_storage_path)]
+"""Of a directory, or what the keys in a bucket begin with."""
 
 
 def _split(text: str) -> tuple[str, list[str], dict[str, str]]:

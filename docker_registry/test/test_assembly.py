@@ -13,7 +13,7 @@ from docker_registry.config.load import Loaded
 from docker_registry.config.model import Config
 from docker_registry.config.problems import ConfigError
 from docker_registry.registry.settings import Settings
-from docker_registry.service import RegistryService, build, registry_settings, web_limits
+from docker_registry.service import RegistryService, build, cache_directory, registry_settings, web_limits
 from docker_registry.web.limits import Limits
 
 
@@ -38,6 +38,26 @@ class BuildTests(SynchronousTestCase):
             dataclasses.astuple(registry_settings(self.loaded(**options).config)),
             (8 << 20, 101, 102, 103, 104.0, False, True, 0.0),
         )
+
+    def test_catalogue(self) -> None:
+        """Beside a local store; elsewhere each store has its own; read again where others may write."""
+        cache = str(Path(self.mktemp()).absolute())
+        local, s3 = {"storage": "local", "storage_path": "/srv"}, {"storage": "s3", "s3_bucket": "images"}
+        self.assertEqual(cache_directory(self.loaded(**local).config), Path("/srv/.cache"))
+        self.assertIsNone(cache_directory(self.loaded(**s3, storage_path="/srv").config))
+        self.assertIsNone(cache_directory(self.loaded(cache_path=cache).config))
+        stores = [
+            local, {**local, "storage_path": "/srv2"}, s3, {**s3, "storage_path": "/srv"},
+            {**s3, "s3_bucket": "others"}, {**s3, "s3_endpoint": "http://127.0.0.1:9000"},
+        ]
+        places = [cache_directory(self.loaded(**each, cache_path=cache).config) for each in stores]
+        self.assertEqual(len(set(places)), len(stores))
+        self.assertEqual({str(each.parent) for each in places if each}, {cache})
+        refreshes = [
+            registry_settings(self.loaded(**each, catalogue_refresh=120.0).config).catalogue_refresh
+            for each in ({}, local, s3)
+        ]
+        self.assertEqual(refreshes, [0.0, 0.0, 120.0])
 
     def test_assembled(self) -> None:
         """The real parts, but for the reactor."""
