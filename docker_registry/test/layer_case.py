@@ -74,8 +74,8 @@ def expected_tarsum(image_json: bytes, archive: bytes, version: TarsumVersion = 
 def header(**fields: bytes) -> bytes:
     """One block, from an ordinary header in which ``fields`` are replaced, with a checksum that fits."""
     where = {"name": 0, "mode": 100, "uid": 108, "gid": 116, "size": 124, "mtime": 136, "typeflag": 156,
-             "linkname": 157, "magic": 257, "uname": 265, "devmajor": 329, "prefix": 345, "sparse": 386,
-             "extended": 482, "realsize": 483}
+             "linkname": 157, "magic": 257, "uname": 265, "devmajor": 329, "devminor": 337, "prefix": 345,
+             "sparse": 386, "extended": 482, "realsize": 483}
     block = bytearray(tarfile.TarInfo("x").tobuf(tarfile.USTAR_FORMAT))
     for field, value in fields.items():
         block[where[field]:where[field] + len(value)] = value

@@ -5,9 +5,11 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
+import json
 import lzma
 import threading
 import zlib
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,6 +35,80 @@ from docker_registry.test.layer_case import (
 
 J = b'{"id": "46af0962ab5a"}'
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def settings_of(before: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A container's settings as docker 0.4 to 0.11 wrote them: in this order, most of them unset."""
+    return {
+        "Hostname": "", "Domainname": "", "User": "", "Memory": 0, "MemorySwap": 0, "CpuShares": 0, **before,
+        "AttachStdin": False, "AttachStdout": False, "AttachStderr": False, "PortSpecs": None, "ExposedPorts": None,
+        "Tty": False, "OpenStdin": False, "StdinOnce": False, "Env": None, "Cmd": None, "Image": "", "Volumes": None,
+        "WorkingDir": "", "Entrypoint": None, "NetworkDisabled": False, "OnBuild": None,
+    } | more
+
+
+def compact(document: dict[str, Any]) -> bytes:
+    """As Go writes JSON."""
+    return json.dumps(document, separators=(",", ":")).replace("&", "\\u0026").encode()
+
+
+class GoldenTests(SynchronousTestCase):
+    """Layers of that time, with the sums that Docker gave them. As its writer of archives left them, all fields are of
+    zeros where there is nothing to say."""
+
+    zeros: dict[str, bytes] = {
+        "uid": b"0000000\0", "gid": b"0000000\0", "magic": b"ustar\x0000", "devmajor": b"0000000\0",
+        "devminor": b"0000000\0",
+    }
+
+    def header(self, name: bytes, mode: int, size: int, mtime: int, typeflag: bytes) -> bytes:
+        numbers = {"mode": b"%07o\0" % mode, "size": b"%011o\0" % size, "mtime": b"%011o\0" % mtime}
+        return header(name=name.ljust(100, b"\0"), typeflag=typeflag, **numbers, **self.zeros)
+
+    def assertSums(self, image_json: bytes, layer: bytes, tarsum: str, payload: str) -> None:
+        sums = LayerSums(image_json, [TarsumVersion.V0])
+        sums.update(layer)
+        self.assertEqual(sums.finish().sums, (f"sha256:{payload}", f"tarsum+sha256:{tarsum}"))
+
+    def test_scratch(self) -> None:
+        """The root of most images: one directory, its mode with the bits of its type."""
+        image_json = compact({
+            "id": "511136ea3c5a64f264b78b5433614aec563103b4d4702f3ba7d4d2698e22c158", "comment": "Imported from -",
+            "created": "2013-06-13T14:03:50.821769-07:00", "container_config": settings_of({}),
+            "docker_version": "0.4.0", "architecture": "x86_64", "Size": 0,
+        })
+        layer = self.header(b"./", 0o40755, 0, 1371157405, b"5") + bytes(1024)
+        self.assertEqual((len(image_json), len(layer)), (573, 1536))
+        self.assertSums(
+            image_json, layer, "ac672ee85da9ab7f9667ae3c32841d3e42f33cc52c273c23341dabba1c8b0c8b",
+            "728301b48ba3badfbe1dec727c2e1a2f04b0b25eaad4378b1585333cc5c4ec27",
+        )
+
+    def test_capability(self) -> None:
+        """An extended attribute that is no text, and no part of the sum."""
+        parent = "73b164f4437db87e96e90083c73a6592f549646ae2ec00ed33c6b9b49a5c4470"
+        common: dict[str, Any] = {
+            "Hostname": "9565c6517a0e", "Image": parent, "OnBuild": [],
+            "Env": ["HOME=/", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+        }
+        command = ["/bin/sh", "-c", "setcap 'cap_setgid,cap_setuid+ep' ./file && getcap ./file"]
+        image_json = compact({
+            "id": "4439c3c7f847954100b42b267e7e5529cac1d6934db082f65795c5ca2e594d93", "parent": parent,
+            "created": "2014-05-16T17:19:44.091534414Z",
+            "container": "5f92fb06cc58f357f0cde41394e2bbbb664e663974b2ac1693ab07b7a306749b",
+            "container_config": settings_of({"Cpuset": ""}, **common, Cmd=command), "docker_version": "0.11.1-dev",
+            "config": settings_of({"Cpuset": ""}, **common), "architecture": "amd64", "os": "linux", "Size": 0,
+        })
+        capability = record(b"SCHILY.xattr.security.capability", b"\1\0\0\2\xc0" + bytes(15))
+        layer = (
+            self.header(b"PaxHeaders.12099/file", 0, len(capability), 1400260726, b"x") + capability.ljust(512, b"\0")
+            + self.header(b"file", 0o100644, 0, 1400260726, b"0") + bytes(1024)
+        )
+        self.assertEqual((len(image_json), len(layer)), (1476, 2560))
+        self.assertSums(
+            image_json, layer, "e86f81a4d552f13039b1396ed03ca968ea9717581f9577ef1876ea6ff9b38c98",
+            "4ec4a1a5726966b01d9c453b96da3d8ca453a711e3826f3983e39a3be0c720d9",
+        )
 
 
 class TarsumTests(SynchronousTestCase):
