@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from twisted.logger import Logger
@@ -29,6 +28,7 @@ from docker_registry.errors import (
 )
 from docker_registry.names import ImageId
 from docker_registry.registry.blobs import Blobs
+from docker_registry.registry.checksums import TarsumVersion
 from docker_registry.registry.images import Images, parent_of
 from docker_registry.registry.intake import Intake
 from docker_registry.registry.layers import Pushed, is_checksum
@@ -148,16 +148,17 @@ class ImagePushes:
         self.log.info("pushed image {image}: {size} bytes", image=str(image), size=pushed.layer.size)
 
     async def _confirmed(self, pushed: Pushed, offered: Sequence[str]) -> Pushed | None:
-        """With all sums that are known, if one of them is ``offered``.
+        """With all that is known of it, if one of its sums is ``offered``.
 
         The sum over the archive's members is computed only if it is needed: it costs a second reading.
         """
-        layer, sums = pushed.layer, pushed.layer.sums
-        if not set(offered) & set(sums) and any(each.startswith("tarsum") for each in offered):
-            sums += await self._intake.tarsums(lambda: self._blobs.open_content(layer.digest), pushed.image_json)
-        if not set(offered) & set(sums):
-            return None
-        return Pushed(replace(layer, sums=sums), pushed.image_json)
+        layer = pushed.layer
+        tarsums = [each for each in TarsumVersion if any(sum.startswith(f"{each.value}:") for sum in offered)]
+        if tarsums and not set(offered) & set(layer.sums):
+            layer = await self._intake.measure(
+                lambda: self._blobs.open_content(pushed.layer.digest), layer, pushed.image_json, tarsums
+            )
+        return Pushed(layer, pushed.image_json) if set(offered) & set(layer.sums) else None
 
     async def _wait(self, image: ImageId, pushed: Pushed) -> None:
         """Keep a layer until it is confirmed, or others have come too often: each may be read to find the right one."""

@@ -51,12 +51,20 @@ class Intake:
             raise
         return Layer(sums.digest, size, None, None, "", (sums.payload,))
 
-    async def measure(self, opener: Opener, layer: Layer) -> Layer:
-        """The same with what comes out when it is unpacked."""
-        sums = UnpackedSums(b"", (), ArchiveLimits())
+    async def measure(
+        self, opener: Opener, layer: Layer, image_json: bytes = b"", tarsums: Sequence[TarsumVersion] = ()
+    ) -> Layer:
+        """The same with what comes out when it is unpacked.
+
+        :param tarsums: checksums over the members of the archive, as docker before 0.9 sent them; those are added that
+            could be computed.
+        """
+        sums = UnpackedSums(image_json, tarsums, ArchiveLimits())
         await self.feed(opener, sums)
         await self._runner.slow(sums.finish)
-        return replace(layer, diff_id=sums.diff_id, unpacked=sums.size, media_type=sums.media_type)
+        return replace(
+            layer, diff_id=sums.diff_id, unpacked=sums.size, media_type=sums.media_type, sums=layer.sums + sums.sums
+        )
 
     async def read(self, opener: Opener, image_json: bytes) -> Layer:
         """What `receive` and `measure` would have found, of bytes that are stored."""
@@ -69,13 +77,6 @@ class Intake:
 
         await self._each_piece(opener, show)
         return await self._runner.slow(sums.finish)
-
-    async def tarsums(self, opener: Opener, image_json: bytes) -> tuple[str, ...]:
-        """The checksums over the members of the archive, as docker before 0.9 sent them; none if it is no archive."""
-        sums = UnpackedSums(image_json, list(TarsumVersion), ArchiveLimits())
-        await self.feed(opener, sums)
-        await self._runner.slow(sums.finish)
-        return sums.sums
 
     async def feed(self, opener: Opener, digester: Digester) -> None:
         """Show stored bytes to ``digester``, off the reactor."""

@@ -30,6 +30,7 @@ from docker_registry.registry.imagepushes import WAITING, ImagePushes
 from docker_registry.registry.layers import MAX_CHAIN
 from docker_registry.registry.purge import UploadPurge
 from docker_registry.storage import layout
+from docker_registry.test.layer_case import expected_tarsum
 from docker_registry.test.registry_case import LATEST, Held, Parts, RegistryCase
 
 REPOSITORY = Repository("team/app")
@@ -191,6 +192,17 @@ class StateTests(ImageCase):
         self.fails(self.registry.images.get(image_id("a")), ImageInProgress)
         self.confirm("a", "tarsum+sha256:" + "0" * 64, payload(described, layer("a")))
         self.assertEqual(self.layer_of("a"), layer("a"))
+
+    def test_sum_of_the_archive(self) -> None:
+        """Of clients before 0.9; it is read again for that, and then the diff id is known."""
+        described = self.put_json("a")
+        self.put_layer("a", layer("a"))
+        tarsum = expected_tarsum(described, archive("a"))
+        self.confirm("a", tarsum)
+        found = self.now(self.registry.images.get(image_id("a")))
+        self.assertEqual(found.sums, (payload(described, layer("a")), tarsum))
+        assert found.layer is not None
+        self.assertEqual((found.layer.diff_id, found.layer.unpacked), (Digest.of(archive("a")), len(archive("a"))))
 
     def test_checksum_that_came_first(self) -> None:
         """docker up to 0.5.2 sends it with the JSON, and then no more."""

@@ -51,7 +51,7 @@ class ImageRoutes:
         first, length, status = 0, found.size, 200
         if part is not None:
             first, length, status = part.first, part.length, 206
-            headers.append((b"Content-Range", b"bytes %d-%d/%d" % (part.first, part.last, found.size)))
+            headers.append(part.header(found.size))
         if request.method == "HEAD":
             return request.answer(status, headers, length=length)
         reader = await self._registry.images.open_layer(found, first)

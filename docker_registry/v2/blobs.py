@@ -49,7 +49,7 @@ class BlobRoutes:
         headers, first, length = _headers(digest), 0, size
         if part is not None:
             first, length = part.first, part.length
-            headers += header_lines([(b"Content-Range", b"bytes %d-%d/%d" % (part.first, part.last, size))])
+            headers += header_lines([part.header(size)])
         reader = await self._registry.blobs.open(repository, digest, first)
         fd = reader.fileno() if IFile.providedBy(reader) else None
         status = 200 if part is None else 206

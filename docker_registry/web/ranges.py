@@ -27,6 +27,13 @@ class Range:
     def length(self) -> int:
         return self.last - self.first + 1
 
+    def header(self, size: int) -> tuple[bytes, bytes]:
+        """What goes with them.
+
+        :param size: of the whole, in bytes.
+        """
+        return b"Content-Range", b"bytes %d-%d/%d" % (self.first, self.last, size)
+
 
 def parse_range(header: bytes | None, size: int) -> Range | None:
     """The bytes that a ``Range`` header asks for; ``None`` is all of them.

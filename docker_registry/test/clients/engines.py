@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
 import tempfile
 from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.test.clients.daemon import Process
 from docker_registry.test.clients.tools import run
@@ -117,6 +120,16 @@ class Docker(Client):
 
     def stop(self) -> None:
         self._daemon.stop()
+
+
+def use(case: SynchronousTestCase, kind: type[Client]) -> Client:
+    """One that runs until the test is over."""
+    home = Path(tempfile.mkdtemp(dir="/tmp", prefix="client-"))
+    case.addCleanup(shutil.rmtree, home, ignore_errors=True)
+    client = kind(home)
+    client.start()
+    case.addCleanup(client.stop)
+    return client
 
 
 def archive(directory: Path) -> bytes:

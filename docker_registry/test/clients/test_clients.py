@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.test.clients import images
 from docker_registry.test.clients.daemon import Ours
-from docker_registry.test.clients.engines import Buildah, Client, Containerd, Docker, Podman
+from docker_registry.test.clients.engines import Buildah, Client, Containerd, Docker, Podman, use
 from docker_registry.test.clients.proxy import CuttingProxy
 from docker_registry.test.clients.tools import need, run
 
@@ -83,14 +83,6 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(self.digest(f"{label}/image:1"), digest)
         self.assertEqual([each for each in self.registry.requests() if each[2] >= 500], [])
 
-    def use(self, kind: type[Client]) -> Client:
-        home = Path(tempfile.mkdtemp(dir="/tmp", prefix="client-"))
-        self.addCleanup(shutil.rmtree, home, ignore_errors=True)
-        client = kind(home)
-        client.start()
-        self.addCleanup(client.stop)
-        return client
-
     def test_skopeo(self) -> None:
         mark = self.registry.mark()
         self.assertPulls("skopeo/image:1")
@@ -110,25 +102,25 @@ class ClientTests(SynchronousTestCase):
 
     def test_podman(self) -> None:
         need(("podman", "podman"))
-        self.assertWorks(self.use(Podman), "podman")
+        self.assertWorks(use(self, Podman), "podman")
 
     def test_buildah(self) -> None:
         need(("buildah", "buildah"))
-        self.assertWorks(self.use(Buildah), "buildah")
+        self.assertWorks(use(self, Buildah), "buildah")
 
     def test_containerd(self) -> None:
         need(("containerd", "containerd"), ("ctr", "containerd"))
-        self.assertWorks(self.use(Containerd), "containerd")
+        self.assertWorks(use(self, Containerd), "containerd")
         self.assertEqual(self.digest("containerd/image:1"), self.digest("skopeo/image:1"))
 
     def test_docker(self) -> None:
         need(("dockerd", "docker.io"), ("docker", "docker.io"))
-        self.assertWorks(self.use(Docker), "docker")
+        self.assertWorks(use(self, Docker), "docker")
 
     def test_docker_resumes_a_cut_pull(self) -> None:
         need(("dockerd", "docker.io"), ("docker", "docker.io"))
         with CuttingProxy(self.registry.port, after=20_000_000) as proxy:
-            client = self.use(Docker)
+            client = use(self, Docker)
             mark = self.registry.mark()
             client.pull(f"127.0.0.1:{proxy.port}/skopeo/image:1")
             self.assertTrue(proxy.has_cut)
@@ -140,7 +132,7 @@ class ClientTests(SynchronousTestCase):
         layout = images.Layout(self.work / "small")
         layout.name(image=layout.add_image(b"small"))
         self.copy("oci:{work}/small:image", "docker://{host}/small:1")
-        clients = {kind.__name__.lower(): self.use(kind) for kind in (Docker, Podman, Buildah, Containerd)}
+        clients = {kind.__name__.lower(): use(self, kind) for kind in (Docker, Podman, Buildah, Containerd)}
         host = self.registry.host
         for name, client in clients.items():
             client.pull(f"{host}/small:1")

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.test.clients import old_stores
 from docker_registry.test.clients.daemon import Ours
-from docker_registry.test.clients.engines import Client, Containerd, Docker, Podman
+from docker_registry.test.clients.engines import Client, Containerd, Docker, Podman, use
 from docker_registry.test.clients.tools import need
 from docker_registry.test.clients.v1_clients import Docker07, Docker15
 from docker_registry.test.clients.v1_images import Contents, chain, contents
@@ -69,20 +69,12 @@ def ground() -> Ground:
 class TodayTests(SynchronousTestCase):
     timeout = 300
 
-    def use(self, kind: type[Client]) -> Client:
-        home = Path(tempfile.mkdtemp(dir="/tmp", prefix="client-"))
-        self.addCleanup(shutil.rmtree, home, ignore_errors=True)
-        client = kind(home)
-        client.start()
-        self.addCleanup(client.stop)
-        return client
-
     def assertPulls(self, kind: type[Client], but: tuple[str, ...] = ()) -> None:
         """Each image; a container would see what was pushed, and nothing that was deleted in a layer above.
 
         :param but: ends of names that are left out.
         """
-        client = self.use(kind)
+        client = use(self, kind)
         for name, expected in ground().pulled.items():
             if not name.endswith(but or "none"):
                 client.pull(name)
