@@ -27,7 +27,7 @@ class Replay(Conformance):
 
     def setUp(self) -> None:
         super().setUp()
-        self.wire = Wire(base(), keep_alive=self.keep_alive, strict=self.ours)
+        self.wire = Wire(base(self.storage), keep_alive=self.keep_alive, strict=self.ours)
         self.addCleanup(self.wire.close)
         self.name = self.repository.name
         self.layers = {digest_of(content): content for content in (os.urandom(1_700_000), os.urandom(70_000))}

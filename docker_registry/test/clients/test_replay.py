@@ -81,7 +81,7 @@ class DockerTests(Replay):
         """The connection is cut; the rest is asked for without the coding that Go otherwise asks for by itself."""
         self.push()
         (digest, content), *_ = self.layers.items()
-        address = urlsplit(base())
+        address = urlsplit(base(self.storage))
         with socket.create_connection((address.hostname, address.port)) as cut:
             cut.sendall(f"GET /v2/{self.name}/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             head, _, start = cut.recv(65536).partition(b"\r\n\r\n")
@@ -136,7 +136,7 @@ class DockerTests(Replay):
 
     def test_tls_first(self) -> None:
         """To a registry marked insecure docker, podman and skopeo first speak TLS; then they come again."""
-        address = urlsplit(base())
+        address = urlsplit(base(self.storage))
         hello = bytes.fromhex("16030100c8010000c40303") + os.urandom(189)
         with socket.create_connection((address.hostname, address.port), timeout=10) as client:
             client.sendall(hello)
@@ -342,7 +342,7 @@ class PythonTests(Replay):
 
     def test_dxf(self) -> None:
         """A connection for each call; DELETE with a length of nothing."""
-        self.wire = Wire(base(), keep_alive=False, strict=self.ours)
+        self.wire = Wire(base(self.storage), keep_alive=False, strict=self.ours)
         for digest, content in self.blobs.items():
             self.call("HEAD", f"blobs/{digest}").expect(404)
             session = self.call("POST", "blobs/uploads/", b"").expect(202)

@@ -38,7 +38,7 @@ class V1Case(Conformance):
 
     @property
     def host(self) -> str:
-        return urlsplit(base()).netloc
+        return urlsplit(base(self.storage)).netloc
 
     @property
     def address(self) -> v1_wire.Address:
