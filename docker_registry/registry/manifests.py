@@ -270,30 +270,27 @@ class Manifests:
         blobs = await self._blob_sizes(repository, document.blobs)
         children = await self._child_sizes(repository, document.children)
         missing = [
-            str(each.digest)
-            for each, size in zip((*document.blobs, *document.children), (*blobs, *children), strict=True)
-            if size is None and self._is_needed(document, each)
+            each for each, size in zip(document.blobs, blobs, strict=True) if size is None and each.is_distributed
         ]
+        if not self._settings.allow_missing_children:
+            missing += [each for each, size in zip(document.children, children, strict=True) if size is None]
         if missing:
-            raise ManifestBlobUnknown(list(dict.fromkeys(missing)))
+            raise ManifestBlobUnknown(list(dict.fromkeys(str(each.digest) for each in missing)))
         for each, size in zip((*document.blobs, *document.children), (*blobs, *children), strict=True):
             if size is not None and size != each.size:
                 raise ManifestInvalid(f"{each.digest} has {size} bytes, not {each.size}")
 
-    def _is_needed(self, document: Document, descriptor: Descriptor) -> bool:
-        if descriptor in document.children:
-            return not self._settings.allow_missing_children
-        return descriptor.is_distributed
-
     async def _blob_sizes(self, repository: Repository, blobs: Sequence[Descriptor]) -> list[int | None]:
         sizes: list[int | None] = []
         for at in range(0, len(blobs), SLICE):
+            await self._turn(at)
             sizes += await self._blobs.sizes(repository, [each.digest for each in blobs[at : at + SLICE]])
         return sizes
 
     async def _child_sizes(self, repository: Repository, children: Sequence[Descriptor]) -> list[int | None]:
         sizes: list[int | None] = []
         for at in range(0, len(children), SLICE):
+            await self._turn(at)
             some = [each.digest for each in children[at : at + SLICE]]
             links = [layout.revision_link(repository, digest) for digest in some]
             found = await outcomes(*(self._storage.stat(key) for key in [*links, *map(layout.blob, some)]))
@@ -303,6 +300,11 @@ class Manifests:
                         raise each
                 sizes.append(None if isinstance(link, Exception) or isinstance(stat, Exception) else stat.size)
         return sizes
+
+    async def _turn(self, done: int) -> None:
+        """After each slice of what is looked at, let others have a turn: what is in memory is found without waiting."""
+        if done and done % SLICE == 0:
+            await self._runner.quick(_nothing)
 
     async def _untag(self, repository: Repository, tag: Tag) -> None:
         async with self._locks.held(repository):
@@ -348,7 +350,8 @@ class Manifests:
     async def _delete_blob(self, repository: Repository, digest: Digest) -> None:
         async with self._locks.held(repository):
             await self._blobs.size(repository, digest)
-            for each in await self.digests(repository):
+            for at, each in enumerate(await self.digests(repository)):
+                await self._turn(at)
                 try:
                     manifest = await self.read(each)
                 except NotFound:
@@ -363,3 +366,6 @@ class Manifests:
         if not self._settings.delete_enabled:
             raise DeletionDisabled()
 
+
+def _nothing() -> None:
+    """To come back from a thread is to come back in another turn of the reactor."""

@@ -23,6 +23,7 @@ from docker_registry.errors import (
     ManifestUnknown,
 )
 from docker_registry.names import Repository, Tag
+from docker_registry.registry.documents import Descriptor
 from docker_registry.registry.manifests import BULK, HASTY, Manifests
 from docker_registry.registry.referrers import SLICE, Referrer
 from docker_registry.registry.registry import Registry
@@ -124,6 +125,42 @@ class PushAndPullTests(RegistryCase):
         self.now(self.registry.blobs.unlink(REPOSITORY, Digest.of(layers[420])))
         error = self.fails(self.registry.manifests.put(REPOSITORY, LATEST, content, None), ManifestBlobUnknown)
         self.assertEqual(error.digests, (str(Digest.of(layers[420])),))
+
+    def test_others_have_their_turn(self) -> None:
+        """However much is in memory, others are served while the references of a manifest are looked at (E9)."""
+        turns: list[str] = []
+
+        class Turning(Direct):
+            def quick(self, function: Any, *args: Any, **kwargs: Any) -> Deferred[Any]:
+                turns.append(function.__name__)
+                return super().quick(function, *args, **kwargs)
+
+        layers = [b"%d" % number for number in range(450)]
+        content = self.image(*layers)
+        children = [self.image(annotations={"n": str(number)}) for number in range(201)]
+        for child in children:
+            self.push(child, None)
+        self.registry = Registry(self.storage, Turning(), self.clock, self.settings, self.clock.seconds)
+        self.push(content)
+        self.assertEqual(len(turns), 2)
+        self.push(index(*children))
+        self.assertEqual(len(turns), 3)
+        self.now(self.registry.manifests.delete_blob(REPOSITORY, self.push_blob(b"not used")))
+        self.assertEqual(len(turns), 4)
+
+    def test_many_that_are_missing(self) -> None:
+        """Ten thousand children that are not there are compared with each other by nobody."""
+        compared: list[object] = []
+
+        def compare(one: object, other: object) -> bool:
+            compared.append(other)
+            return one is other
+
+        self.patch(Descriptor, "__eq__", compare)
+        content = index(*(b"%d" % number for number in range(300)))
+        error = self.fails(self.registry.manifests.put(REPOSITORY, LATEST, content, None), ManifestBlobUnknown)
+        self.assertEqual(len(error.digests), 300)
+        self.assertLess(len(compared), 3000)
 
     def test_tag_moves(self) -> None:
         first, second = self.image(b"1"), self.image(b"2")
