@@ -149,7 +149,7 @@ def _media_type(body: dict[str, Any], content_type: str | None) -> str:
     """The media type that the bytes have, which is what they will be served as; what the client says must agree."""
     own = _text(body, "mediaType") or _shape(body)
     sent = (content_type or "").partition(";")[0].strip()
-    if sent and sent not in _SAYS_NOTHING and sent != own:
+    if sent and sent.lower() not in (own, *_SAYS_NOTHING):      # its case says nothing (RFC 9110, 8.3.1)
         _refuse(f"Content-Type {sent[:200]!r} differs from the manifest's mediaType {own[:200]!r}")
     return own
 

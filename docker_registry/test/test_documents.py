@@ -38,6 +38,7 @@ def encoded(document: Any) -> bytes:
 ACCEPTED: list[tuple[str, Any, str | None, str]] = [
     ("image", image(), OCI_MANIFEST, OCI_MANIFEST),
     ("type with parameters", image(), f"{OCI_MANIFEST}; charset=utf-8", OCI_MANIFEST),
+    ("type in capitals", image(), OCI_MANIFEST.upper(), OCI_MANIFEST),
     ("no content type", image(), None, OCI_MANIFEST),
     ("empty content type", image(), "", OCI_MANIFEST),
     ("application/json", image(), "application/json", OCI_MANIFEST),

@@ -24,6 +24,9 @@ class BlobRoutes:
 
     async def get(self, request: Request, repository: Repository, digest: Digest) -> None:
         """The whole blob, or one range of it; or where it is, if clients read from the store."""
+        if etag_matches(request, b"if-none-match", digest):
+            await self._registry.blobs.size(repository, digest)
+            return send(request, 304, _headers(digest))
         if request.method == "GET" and (url := await self._registry.blobs.link_to(repository, digest)) is not None:
             return send(request, 307, [(b"Location", url.encode("ascii")), problems.NO_STORE])
         if request.method == "GET" and request.header(b"range") is not None:
@@ -31,9 +34,6 @@ class BlobRoutes:
         if request.method == "HEAD":
             size = await self._registry.blobs.size(repository, digest)
             return send(request, 200, _headers(digest), length=size)
-        if etag_matches(request, b"if-none-match", digest):
-            await self._registry.blobs.size(repository, digest)
-            return send(request, 304, _headers(digest))
         reader = await self._registry.blobs.open(repository, digest)
         fd = reader.fileno() if IFile.providedBy(reader) else None
         size = reader.size

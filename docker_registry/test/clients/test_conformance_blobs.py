@@ -25,6 +25,17 @@ RANGES = {
     "start_at_the_end": ("bytes=2048-", None),
     "reversed": ("bytes=500-0", None),
 }
+# A header field, and what the answer to a request for ten bytes is then.
+CONDITIONS = {
+    "has_it": ("If-None-Match", '"DIGEST"', 304),
+    "has_it_weakly": ("If-None-Match", 'W/"DIGEST"', 304),
+    "has_it_among_others": ("If-None-Match", '"x", "DIGEST"', 304),
+    "has_any": ("If-None-Match", "*", 304),
+    "has_another": ("If-None-Match", '"sha256:0"', 206),
+    "part_of_it": ("If-Range", '"DIGEST"', 206),
+    "part_of_another": ("If-Range", '"sha256:0"', 200),
+    "part_of_a_time": ("If-Range", "Wed, 25 Nov 2026 09:34:50 GMT", 200),
+}
 WELL_KNOWN = {"empty": b"", "empty_json": b"{}"}
 
 
@@ -179,6 +190,24 @@ class Sha256Tests(Conformance):
             first, last = part
             answer.expect(206, Content_Range=f"bytes {first}-{last}/2048", Docker_Content_Digest=digest)
             self.assertEqual(answer.body, content[first : last + 1])
+
+    @rows(CONDITIONS)
+    def condition(self, row: tuple[str, str, int]) -> None:
+        """What a client has is not sent again, and what it has a part of goes on only if it is the same."""
+        name, value, status = row
+        digest, content = self.blob(2048)
+        self.repository.push(digest, content)
+        fields = [(name, value.replace("DIGEST", digest)), ("Range", "bytes=0-9")]
+        answer = self.repository.call("GET", f"blobs/{digest}", None, *fields)
+        answer.expect(status, ETag=f'"{digest}"', Docker_Content_Digest=digest)
+        self.assertEqual(answer.body, {304: b"", 206: content[:10], 200: content}[status])
+        if name == "If-None-Match":
+            fields = fields[:1]
+            status = 304 if status == 304 else 200
+            for method in ("GET", "HEAD"):
+                self.repository.call(method, f"blobs/{digest}", None, *fields).expect(status)
+            missing = digest_of(os.urandom(8), self.algorithm)
+            self.repository.call("GET", f"blobs/{missing}", None, ("If-None-Match", "*")).error(404, "BLOB_UNKNOWN")
 
     def test_deletion_is_of_one_repository(self) -> None:
         digest, content = self.blob()

@@ -305,6 +305,16 @@ class TagTests(Conformance):
         self.repository.call("PUT", "manifests/bare", json.dumps(bare).encode()).expect(201)
         self.repository.call("GET", "manifests/bare").expect(200, Content_Type=OCI_MANIFEST)
 
+    def test_what_a_client_has_is_not_sent_again(self) -> None:
+        digest, _ = self.tagged("1")
+        for reference in ("1", digest):
+            for method in ("GET", "HEAD"):
+                answer = self.repository.call(method, f"manifests/{reference}", None, ("If-None-Match", f'"{digest}"'))
+                answer.expect(304, ETag=f'"{digest}"', Docker_Content_Digest=digest)
+        other, manifest = self.tagged("1")
+        answer = self.repository.call("GET", "manifests/1", None, ("If-None-Match", f'"{digest}"')).expect(200)
+        self.assertEqual((answer["Docker-Content-Digest"], answer.body), (other, manifest))
+
     def test_any_accept(self) -> None:
         """Stored bytes are never converted, and never withheld."""
         digest, manifest = self.tagged("1")
