@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 
+from docker_registry import deferreds
 from docker_registry.deferreds import Shield
 from docker_registry.errors import Damaged, StorageError
 from docker_registry.names import Repository, UploadId
@@ -40,6 +41,9 @@ from docker_registry.storage import layout
 from docker_registry.storage.interface import IStorage
 from docker_registry.threads import Runner
 
+PATIENCE = 4.0
+"""Seconds in which a store that works has proved it."""
+
 
 class Registry:
     """Everything that can be asked of the registry, by subject.
@@ -63,7 +67,9 @@ class Registry:
         cache: Path | None = None,
     ) -> None:
         self._storage = storage
+        self._clock = clock
         self._shield = Shield()
+        self._probing: deferreds.Shared[None, None] = deferreds.Shared()
         shared = shared or Shared()
         locks = self._locks = Locks(clock, shared.exclusion)
         self.settings = settings
@@ -116,10 +122,11 @@ class Registry:
             await self.events.tell(AccessChanged(repository, private))
 
     async def check(self) -> dict[str, str]:
-        """What does not work, by service: the store is written, read and deleted."""
+        """What does not work, by service: the store is written, read and deleted, once for all who ask meanwhile."""
+        probing = self._probing(None, lambda: Deferred.fromCoroutine(self.probe()))
         try:
-            await self.probe()
-        except StorageError as error:
+            await probing.addTimeout(PATIENCE, self._clock)
+        except (StorageError, TimeoutError) as error:
             self.log.failure("the store failed when it was asked to prove itself")
             return {"storage": type(error).__name__}
         return {}
