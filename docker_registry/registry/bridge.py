@@ -22,6 +22,12 @@ from docker_registry.registry.layers import MAX_CHAIN, Layer
 
 CONFIG = "application/vnd.docker.container.image.v1+json"
 
+CONFIG_BYTES = 4 << 20
+"""Of a configuration: skopeo and podman read no longer ones."""
+
+LONGEST = 64 << 10
+"""Characters of a text in a history; what is beyond is left out."""
+
 CLAIM = "id"
 """The member of a configuration that names the image of v1 that it was made of. To be believed it must be confirmed by
 what that image says of its manifest: anybody can push a configuration."""
@@ -66,27 +72,42 @@ class MadeImage:
     layer: Layer
 
 
-def manifest_of(chain: Sequence[tuple[dict[str, Any], Layer]]) -> Made:
-    """The manifest of an image and its ancestors.
+def entry_of(members: dict[str, Any], layer: Layer) -> dict[str, Any]:
+    """What an image of v1 is in a configuration's history: all that is needed of those below the last one.
 
-    :param chain: the JSON and the layer of each, the root first.
+    :param members: its JSON.
     :raises LayerInvalid: a layer that cannot be unpacked, so that no client could check it.
     """
-    for members, layer in chain:
-        if layer.diff_id is None:
-            raise LayerInvalid(f"the layer of {members.get('id')} is cut, or no archive that clients could unpack")
-    kept = [layer for _, layer in chain if not layer.is_empty]
-    top = chain[-1][0]
+    if layer.diff_id is None:
+        raise LayerInvalid(f"the layer of {members.get('id')} is cut, or no archive that clients could unpack")
+    entry: dict[str, Any] = {"created": _time(members.get("created")), "created_by": _command(members)[:LONGEST]}
+    for name in ("author", "comment"):
+        if text := _text(members.get(name)):
+            entry[name] = text[:LONGEST]
+    return entry | ({"empty_layer": True} if layer.is_empty else {})
+
+
+def manifest_of(top: dict[str, Any], history: Sequence[dict[str, Any]], layers: Sequence[Layer]) -> Made:
+    """The manifest of an image and its ancestors.
+
+    :param top: the JSON of the image.
+    :param history: of each its `entry_of`, the root first.
+    :param layers: in the same order.
+    :raises LayerInvalid: with a configuration that no client would read.
+    """
+    kept = [layer for layer in layers if not layer.is_empty]
     config = {name: value for name, value in top.items() if name not in _NOT_CONFIGURATION}
     config |= {
         CLAIM: top.get("id"),
         "architecture": _text(top.get("architecture")) or "amd64",
         "os": _text(top.get("os")) or "linux",
         "created": _time(top.get("created")),
-        "history": [_history(members, layer) for members, layer in chain],
+        "history": list(history),
         "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in kept]},
     }
     content = _bytes(config)
+    if len(content) > CONFIG_BYTES:
+        raise LayerInvalid(f"what is said of {top.get('id')} is longer than clients read")
     manifest = {
         "schemaVersion": 2,
         "mediaType": DOCKER_MANIFEST,
@@ -108,6 +129,7 @@ def is_expressible(document: Document) -> bool:
     return (
         0 < len(document.layers) <= MAX_CHAIN
         and document.blobs[0].media_type in CONFIGS
+        and document.blobs[0].size <= CONFIG_BYTES
         and all(each.media_type in _LAYERS for each in document.layers)
     )
 
@@ -139,14 +161,6 @@ def images_of(document: Document, config: dict[str, Any]) -> list[MadeImage]:
         # What a configuration says that its layers unpack to is its own claim: others may build on the same layers.
         made.append(MadeImage(image, _bytes(members), Layer(descriptor.digest, descriptor.size, None, None, "")))
     return made
-
-
-def _history(members: dict[str, Any], layer: Layer) -> dict[str, Any]:
-    entry: dict[str, Any] = {"created": _time(members.get("created")), "created_by": _command(members)}
-    for name in ("author", "comment"):
-        if text := _text(members.get(name)):
-            entry[name] = text
-    return entry | ({"empty_layer": True} if layer.is_empty else {})
 
 
 def _command(members: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger, LogLevel
 
+from docker_registry import strictjson
 from docker_registry.deferreds import Shared, Shield, outcomes, together
 from docker_registry.digest import Digest
 from docker_registry.errors import (
@@ -155,8 +156,8 @@ class ImageTags:
         if not bridge.is_expressible(manifest.document):
             return None
         try:
-            config = json.loads(await self._storage.get(layout.blob(manifest.document.blobs[0].digest)))
-        except (ValueError, RecursionError):
+            config = strictjson.loads(await self._storage.get(layout.blob(manifest.document.blobs[0].digest)))
+        except ValueError:
             return None
         if not isinstance(config, dict):
             return None
@@ -251,11 +252,14 @@ class ImageTags:
 
         :raises LayerInvalid: none can describe it.
         """
-        chain = []
+        top: dict[str, Any] = {}
+        history, layers = [], []
         for each in reversed(await self._images.ancestry(image)):
             found = await self._images.get(each)
-            chain.append((json.loads(found.content), await self._images.layer(found)))
-        made = bridge.manifest_of(chain)
+            layers.append(await self._images.layer(found))
+            top = json.loads(found.content)
+            history.append(bridge.entry_of(top, layers[-1]))
+        made = bridge.manifest_of(top, history, layers)
         await self._storage.put(layout.blob(made.config_digest), made.config)
         await self._storage.put(layout.image_manifest(image), str(made.digest).encode())
         return made

@@ -37,15 +37,19 @@ class ManifestTests(SynchronousTestCase):
         (TOP, layer(b"top")),
     ]
 
+    def made(self, chain: list[tuple[dict[str, Any], Layer]]) -> bridge.Made:
+        history = [bridge.entry_of(members, layer) for members, layer in chain]
+        return bridge.manifest_of(chain[-1][0], history, [layer for _, layer in chain])
+
     def test_to_the_byte(self) -> None:
-        made = bridge.manifest_of(self.chain)
+        made = self.made(self.chain)
         config = hashlib.sha256(made.config).hexdigest()
         self.assertEqual(config, "1e659d5e50bef266664bfd845beea3208b307c2746d4f13f40cf072f76ad7507")
         self.assertEqual(made.digest.hex, "fcbd71eecf4abadf717814bca20990772deccdcc1b2946835abc4bcfc07c9306")
         documents.read(made.manifest, None, 100)
 
     def test_what_is_in_it(self) -> None:
-        made = bridge.manifest_of(self.chain)
+        made = self.made(self.chain)
         self.assertEqual(made.layers, (Digest.of(b"root"), Digest.of(b"top")))
         self.assertEqual(json.loads(made.config), {
             "id": "3" * 64, "architecture": "amd64", "os": "linux", "created": "2014-01-01T00:00:00Z",
@@ -63,13 +67,21 @@ class ManifestTests(SynchronousTestCase):
     def test_no_archive(self) -> None:
         broken = Layer(Digest.of(b"x"), 1, None, 0, TAR)
         with self.assertRaises(LayerInvalid):
-            bridge.manifest_of([*self.chain, ({"id": "4" * 64}, broken)])
+            bridge.entry_of({"id": "4" * 64}, broken)
+
+    def test_too_long(self) -> None:
+        """Texts of a history are cut; settings cannot be."""
+        long = {"container_config": {"Cmd": ["x" * 100_000]}, "author": "y" * 100_000, "comment": "z" * 100_000}
+        entry = bridge.entry_of(long, layer(b"a"))
+        self.assertEqual({len(entry[name]) for name in ("created_by", "author", "comment")}, {bridge.LONGEST})
+        with self.assertRaises(LayerInvalid):
+            self.made([({"id": "1" * 64, "config": {"Env": ["x" * bridge.CONFIG_BYTES]}}, layer(b"a"))])
 
 
 class ImagesTests(SynchronousTestCase):
-    def manifest(self, *media_types: str, config: str = bridge.CONFIG) -> documents.Document:
+    def manifest(self, *media_types: str, config: str = bridge.CONFIG, size: int = 5) -> documents.Document:
         def described(name: str, media_type: str) -> dict[str, Any]:
-            return {"mediaType": media_type, "size": 5, "digest": str(Digest.of(name.encode()))}
+            return {"mediaType": media_type, "size": size, "digest": str(Digest.of(name.encode()))}
 
         return documents.read(json.dumps({
             "schemaVersion": 2, "mediaType": documents.DOCKER_MANIFEST, "config": described("config", config),
@@ -110,3 +122,4 @@ class ImagesTests(SynchronousTestCase):
         for media_types in ([], [f"{oci}+zstd"], [TAR, "text/plain"], [f"{TAR}.foreign"], [TAR] * 128):
             self.assertFalse(bridge.is_expressible(self.manifest(*media_types)))
         self.assertFalse(bridge.is_expressible(self.manifest(TAR, config="application/vnd.oci.empty.v1+json")))
+        self.assertFalse(bridge.is_expressible(self.manifest(TAR, size=bridge.CONFIG_BYTES + 1)))

@@ -13,8 +13,8 @@ from docker_registry.v1.bodies import read_json, repository
 from docker_registry.v1.problems import Wrong
 from docker_registry.web.request import Request
 
-MAX_IMAGES = 100_000
-"""Entries in a repository's list of images."""
+MAX_IMAGES = 20_000
+"""Entries in a repository's list of images; it only ever grows, and the newest are enough."""
 
 MAX_RESULTS = 100
 """Results in one page of a search."""
@@ -89,9 +89,7 @@ class IndexRoutes:
         if not isinstance(listed, list) or not all(_is_entry(each) for each in listed):
             raise Wrong(400, "Invalid data")
         stored = await self._registry.old.images_list(name)
-        merged = listed if stored is None else _merged(listed, stored)
-        if len(merged) > MAX_IMAGES:
-            raise Wrong(413, f"More than {MAX_IMAGES} images in one repository")
+        merged = listed if stored is None else _merged(listed, stored)[:MAX_IMAGES]
         if merged != stored:
             await self._registry.old.put_images_list(name, merged)
 
@@ -100,7 +98,7 @@ class IndexRoutes:
 
 
 def _merged(new: list[dict[str, Any]], stored: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """By id; an entry with a checksum stays, and nothing is ever removed."""
+    """By id, the new ones first; an entry with a checksum stays, and nothing is ever removed."""
     entries: dict[str, dict[str, Any]] = {}
     for each in [*new, *stored]:
         if not entries.get(each["id"], {}).get("checksum"):

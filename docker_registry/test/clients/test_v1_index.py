@@ -11,6 +11,7 @@ from docker_registry.test.clients.conformance import rows
 from docker_registry.test.clients.v1_case import FORM, V1Case
 from docker_registry.test.clients.v1_clients import GO, pieces
 from docker_registry.test.clients.v1_images import image, new_id
+from docker_registry.v1.index import MAX_IMAGES
 
 NOT_JSON = "Error Decoding JSON"
 INVALID = "Invalid data"
@@ -231,6 +232,15 @@ class ListTests(V1Case):
         for what in ("", "images"):
             self.call("PUT", self.below(what), body).error(400, problem)
         self.call("GET", self.below("images")).error(404, "images not found")
+
+    def test_long_list(self) -> None:
+        """It only ever grows: the newest are kept, and no push fails of it."""
+        ids = [f"{number:064x}" for number in range(MAX_IMAGES + 10)]
+        for at in range(0, len(ids), 15_000):
+            self.put_json(self.below(""), [{"id": id} for id in ids[at:at + 15_000]]).says("")
+        listed = [each["id"] for each in self.call("GET", self.below("images")).expect(200).json]
+        self.assertEqual(len(listed), MAX_IMAGES)
+        self.assertIn(ids[-1], listed)
 
     def test_form(self) -> None:
         """curl's own type changes nothing."""
