@@ -168,6 +168,8 @@ class Client:
 
     async def _meaning(self, said: errors.Complaint, method: str, key: str) -> StorageError:
         error = errors.meaning(said, self.place.bucket, key)
+        if said.code == "NoSuchBucket":
+            self._proved = 0.0
         if isinstance(error, errors.NoKeys) and not self._refused:
             self._refused = True
             self.log.failure("the store does not let this registry in", Failure(error))

@@ -1,0 +1,313 @@
+"""A registry over a bucket, on its good days and its bad ones: what clients are told, and what is there afterwards."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import time
+import urllib.request
+from http.client import IncompleteRead
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.threads import deferToThread
+
+from docker_registry.deferreds import together
+from docker_registry.errors import StorageError
+from docker_registry.front import Front
+from docker_registry.registry.registry import Registry
+from docker_registry.registry.settings import Settings
+from docker_registry.storage.s3.links import Presigned
+from docker_registry.storage.s3.storage import S3Storage
+from docker_registry.test.clients.pushing import OCTETS, Repository
+from docker_registry.test.clients.wire import Answer, Wire
+from docker_registry.test.s3_case import MIB, SHORT, S3FaultCase, reactor
+from docker_registry.test.storage_contract import content
+from docker_registry.test.test_storage_s3_faults import error
+from docker_registry.v1.routes import V1
+from docker_registry.v2.routes import V2
+from docker_registry.web.limits import Limits
+from docker_registry.web.site import Site
+
+LAYER = content(12 * MIB)
+
+
+def digest_of(whole: bytes) -> str:
+    return f"sha256:{hashlib.sha256(whole).hexdigest()}"
+
+
+class S3RegistryCase(S3FaultCase):
+    """:ivar repository: of a registry whose store is behind the proxy; called in a thread."""
+
+    async def setUp(self) -> None:                          # type: ignore[override]
+        super().setUp()
+        self.storage = self.make(patience=SHORT)
+        self.repository = await self.serve(self.storage)
+
+    async def serve(self, storage: S3Storage) -> Repository:
+        registry = Registry(storage, self.runner, reactor, Settings(), time.time)
+        front = Front(V1(registry, self.runner, time.time), V2(registry, self.runner))
+        site = Site(reactor, front.handle, refusal=front.refusal, limits=Limits())
+        port: Any = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(site)
+        self.addCleanup(self.leave, port, site)
+        base = f"http://127.0.0.1:{port.getHost().port}"
+        self.plain = Wire(base, strict=False)               # for what is not of v2
+        wire = Wire(base)
+        self.addCleanup(wire.close)
+        self.addCleanup(self.plain.close)
+        return Repository(wire, "shop/web")
+
+    async def leave(self, port: Any, site: Site) -> None:
+        await port.stopListening()
+        await site.drain()
+
+    def call(self, *args: Any) -> Deferred[Answer]:
+        return deferToThread(self.repository.call, *args)
+
+    def push_image(self, repository: Repository, *layers: bytes) -> str:
+        """Digest of the manifest."""
+        for each in (b"{}", *layers):
+            repository.push_put(digest_of(each), each).expect(201)
+        described = [
+            {"mediaType": "application/octet-stream", "digest": digest_of(each), "size": len(each)}
+            for each in (b"{}", *layers)
+        ]
+        manifest = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                               "config": described[0], "layers": described[1:]}).encode()
+        repository.call("PUT", "manifests/latest", manifest,
+                        ("Content-Type", "application/vnd.oci.image.manifest.v1+json")).expect(201)
+        return digest_of(manifest)
+
+
+class CallTests(S3RegistryCase):
+    """What a request costs."""
+
+    async def test_pull_by_tag(self) -> None:
+        """A manifest that is in memory: one request, for what the tag says now."""
+        await deferToThread(self.push_image, self.repository, b"layer")
+        self.calls()
+        for _ in range(2):
+            answer = await self.call("GET", "manifests/latest")
+            self.assertEqual(answer.status, 200)
+            self.assertEqual(len(self.calls()), 1)
+        answer = await self.call("HEAD", "manifests/latest")
+        self.assertEqual((answer.status, len(self.calls())), (200, 1))
+        answer = await self.call("GET", f"manifests/{answer['Docker-Content-Digest']}")
+        self.assertEqual((answer.status, len(self.calls())), (200, 1))
+
+    async def test_digest_first(self) -> None:
+        """Sent once, and straight to its place."""
+        for push in (self.repository.push_post, self.repository.push_put):
+            answer = await deferToThread(push, digest_of(LAYER), LAYER)
+            self.assertEqual(answer.status, 201)
+            calls = self.calls()
+            self.assertEqual(len([call for call in calls if "partNumber" in call]), 3)
+            self.assertEqual([call for call in calls if "copy" in call], [])
+            self.assertFalse([call for call in calls if re.match("PUT .*_uploads.*/data", call)])
+
+    async def test_digest_last(self) -> None:
+        answer = await deferToThread(self.repository.push_stream, digest_of(LAYER), LAYER)
+        self.assertEqual(answer.status, 201)
+        self.assertTrue([call for call in self.calls() if "copy" in call])
+        got = await self.call("GET", f"blobs/{digest_of(LAYER)}")
+        self.assertEqual(hashlib.sha256(got.body).hexdigest(), hashlib.sha256(LAYER).hexdigest())
+        self.assertEqual(await self.storage.list("docker/registry/v2/repositories/shop/web/_uploads"), [])
+
+    async def test_wrong_digest(self) -> None:
+        """Nothing is published, and nothing is left."""
+        wrong = digest_of(b"another")
+        for push in (self.repository.push_post, self.repository.push_put, self.repository.push_stream):
+            self.assertEqual((await deferToThread(push, wrong, LAYER)).status, 400)
+            self.assertEqual((await self.call("HEAD", f"blobs/{wrong}")).status, 404)
+        self.assertEqual(await self.storage.leftovers(1e12), [])
+        self.assertEqual(self.storage.budget.left, self.settings.memory)
+
+    async def test_a_digest_that_was_wrong_can_be_said_right(self) -> None:
+        """The session stays, from the beginning."""
+
+        def work() -> None:
+            session = self.repository.begin()
+            self.repository.put(session, digest_of(b"another"), LAYER).expect(400)
+            self.repository.wire("GET", session["Location"]).expect(204, Range="0-0")
+            self.repository.put(session, digest_of(LAYER), LAYER).expect(201)
+
+        await deferToThread(work)
+
+
+class BadDayTests(S3RegistryCase):
+    async def check(self, status: int, *faults: dict[str, Any]) -> None:
+        """Pulls and pushes are answered so; what needs no store is answered as ever; then all is as it was."""
+        await deferToThread(self.push_image, self.repository, b"layer")
+        session = await deferToThread(self.repository.begin)
+        part = await deferToThread(self.repository.patch, session, 0, LAYER[: 6 * MIB])
+        rules = [self.proxy.add(**fault) for fault in faults]
+        requests: list[tuple[Any, ...]] = [
+            ("GET", "manifests/latest"), ("HEAD", f"blobs/{digest_of(b'layer')}"),
+            ("GET", f"blobs/{digest_of(b'layer')}"), ("POST", "blobs/uploads/", b""),
+            ("POST", f"blobs/uploads/?digest={digest_of(b'x')}", b"x", OCTETS),
+            ("GET", "tags/list"),
+        ]
+        for request in requests:
+            answer = await self.call(*request)
+            self.assertEqual(answer.status, status, request)
+            if status == 503:
+                self.assertEqual(answer["Retry-After"], "30")
+            if request[0] != "HEAD":
+                self.assertIn("errors", json.loads(answer.body))
+        patched = await deferToThread(self.repository.wire, "PATCH", part["Location"], LAYER[6 * MIB :], OCTETS)
+        self.assertEqual(patched.status, status)
+        for path in ("/v2/", "/v1/_ping"):
+            began = time.monotonic()
+            self.assertEqual((await deferToThread(self.plain, "GET", path)).status, 200)
+            self.assertLess(time.monotonic() - began, 1.0)
+        for rule in rules:
+            rule.times = 0
+
+        def recover() -> None:
+            state = self.repository.wire("GET", part["Location"]).expect(204, Range=f"0-{6 * MIB - 1}")
+            last = self.repository.patch(state, 6 * MIB, LAYER[6 * MIB :])
+            self.repository.put(last, digest_of(LAYER)).expect(201)
+            self.repository.call("GET", "manifests/latest").expect(200)
+
+        await deferToThread(recover)
+        got = await self.call("GET", f"blobs/{digest_of(LAYER)}")
+        self.assertEqual(digest_of(got.body), digest_of(LAYER))
+        self.flushLoggedErrors(StorageError)
+
+    async def test_slow_down_for_ever(self) -> None:
+        await self.check(503, {"status": 503, "body": error("SlowDown")})
+
+    async def test_accepts_and_never_answers(self) -> None:
+        await self.check(503, {"hang": True})
+
+    async def test_cuts_every_connection(self) -> None:
+        await self.check(503, {"refuse": True})
+
+    async def test_wrong_keys(self) -> None:
+        await self.check(503, {"status": 403, "body": error("InvalidAccessKeyId")})
+
+    async def test_wrong_region(self) -> None:
+        await self.check(503, {"status": 301, "body": error("PermanentRedirect")})
+
+    async def test_a_redirect_to_another_host(self) -> None:
+        where = {"Location": "http://127.0.0.2:1/"}
+        await self.check(503, {"status": 307, "headers": where, "body": error("TemporaryRedirect")})
+
+    async def test_no_bucket_any_more(self) -> None:
+        await self.check(503, {"method": "HEAD", "status": 404}, {"status": 404, "body": error("NoSuchBucket")})
+
+    async def test_bombs(self) -> None:
+        bomb = b'<!DOCTYPE a [<!ENTITY x "y">]><ListBucketResult>&x;</ListBucketResult>'
+        self.proxy.add(method="GET", target="list-type", status=200, body=bomb)
+        for path in ("/v2/_catalog", "/v2/shop/web/tags/list"):
+            answer = await deferToThread(self.repository.wire, "GET", path)
+            self.assertEqual(answer.status, 503)
+            self.assertIn("errors", json.loads(answer.body))
+
+    async def test_a_store_that_sends_half(self) -> None:
+        """The rest is fetched; if that does not come the client is cut off, and never told that it is whole."""
+        await deferToThread(self.repository.push_put, digest_of(LAYER), LAYER)
+        rule = self.proxy.add(method="GET", target="blobs/sha256", times=2, cut=4 * MIB)
+        got = await self.call("GET", f"blobs/{digest_of(LAYER)}")
+        self.assertEqual(digest_of(got.body), digest_of(LAYER))
+        rule.times = 1 << 30
+        rule.cut = MIB
+        with self.assertRaises((IncompleteRead, ConnectionError)):
+            await self.call("GET", f"blobs/{digest_of(LAYER)}")
+        self.assertEqual(len(self.flushLoggedErrors(StorageError)), 1)
+
+
+class SeveralTests(S3RegistryCase):
+    """Two registries over one bucket."""
+
+    async def setUp(self) -> None:                          # type: ignore[override]
+        await super().setUp()
+        self.other = await self.serve(self.make())
+
+    async def test_share_a_session(self) -> None:
+        """Each request to the other one; the hash is computed again, of what is in the store."""
+
+        def work() -> None:
+            session = self.repository.begin()
+            for at, registry in ((0, self.repository), (5 * MIB, self.other), (10 * MIB, self.repository)):
+                session = registry.patch(session, at, LAYER[at : at + 5 * MIB])
+            self.other.wire("GET", session["Location"]).expect(204, Range=f"0-{len(LAYER) - 1}")
+            self.other.put(session, digest_of(LAYER)).expect(201)
+            got = self.repository.call("GET", f"blobs/{digest_of(LAYER)}").expect(200)
+            self.assertEqual(digest_of(got.body), digest_of(LAYER))
+
+        await deferToThread(work)
+
+    async def test_write_to_one_session_at_once(self) -> None:
+        """Whatever each is told, what is published under a digest has it (B2)."""
+        session = await deferToThread(self.repository.begin)
+        a, b = b"a" * (6 * MIB), b"b" * (6 * MIB)
+
+        def patch(registry: Repository, body: bytes) -> int:
+            return registry.wire("PATCH", session["Location"], body, OCTETS).status
+
+        statuses = await together(
+            deferToThread(patch, self.repository, a), deferToThread(patch, self.other, b)
+        )
+        self.assertIn(202, statuses)
+
+        def finish() -> None:
+            for registry in (self.repository, self.other):
+                for whole in (a, b, a + b, b + a):
+                    registry.put(session, digest_of(whole))
+            for whole in (a, b, a + b, b + a):
+                got = self.repository.call("GET", f"blobs/{digest_of(whole)}")
+                if got.status == 200:
+                    self.assertEqual(digest_of(got.body), digest_of(whole))
+
+        await deferToThread(finish)
+        self.flushLoggedErrors(StorageError)
+
+    async def test_see_each_others_images(self) -> None:
+        for _ in range(2):
+            digest = await deferToThread(self.push_image, self.repository, b"layer")
+            answer = await deferToThread(self.other.call, "GET", "manifests/latest")
+            self.assertEqual((answer.status, answer["Docker-Content-Digest"]), (200, digest))
+            self.repository, self.other = self.other, self.repository
+        await deferToThread(self.repository.call, "DELETE", "manifests/latest")
+        self.assertEqual((await deferToThread(self.other.call, "GET", "manifests/latest")).status, 404)
+
+
+class RedirectTests(S3RegistryCase):
+    """Clients that read from the store themselves."""
+
+    async def setUp(self) -> None:                          # type: ignore[override]
+        await super().setUp()
+        self.repository = await self.serve(self.make(links=Presigned()))
+
+    async def test_v2(self) -> None:
+        await deferToThread(self.push_image, self.repository, LAYER)
+        path = f"blobs/{digest_of(LAYER)}"
+        self.assertEqual((await self.call("HEAD", path)).status, 200)
+        answer = await self.call("GET", path)
+        self.assertEqual((answer.status, answer["Cache-Control"]), (307, "no-store"))
+        ranged = await self.call("GET", path, None, ("Range", "bytes=5-9"))
+        self.assertEqual(ranged.status, 307)
+        got = await deferToThread(lambda: urllib.request.urlopen(answer["Location"]).read())
+        self.assertEqual(digest_of(got), digest_of(LAYER))
+        self.assertEqual((await self.call("GET", f"blobs/{digest_of(b'absent')}")).status, 404)
+        self.assertEqual((await self.call("GET", "manifests/latest")).status, 200)
+
+    async def test_v1(self) -> None:
+        image, layer = "a" * 64, gzip.compress(b"\0" * 1024)
+        wire = self.plain
+
+        def work() -> bytes:
+            wire("PUT", f"/v1/images/{image}/json", json.dumps({"id": image}).encode()).expect(200)
+            wire("PUT", f"/v1/images/{image}/layer", layer).expect(200)
+            checksum = hashlib.sha256(json.dumps({"id": image}).encode() + b"\n" + layer).hexdigest()
+            wire("PUT", f"/v1/images/{image}/checksum", b"", ("X-Docker-Checksum-Payload", f"sha256:{checksum}"))
+            answer = wire("GET", f"/v1/images/{image}/layer").expect(302)
+            return urllib.request.urlopen(answer["Location"]).read()  # type: ignore[no-any-return]
+
+        self.assertEqual(await deferToThread(work), layer)
+
+
