@@ -15,6 +15,8 @@ from docker_registry import mail
 from docker_registry.alerts.smtp import NotSent
 from docker_registry.config.load import Loaded, load
 from docker_registry.config.problems import EXIT_STATUS, ConfigError
+from docker_registry.config.values import TIME
+from docker_registry.leftovers import leftovers
 from docker_registry.warm import warm
 
 _CONFIG = click.option(
@@ -71,6 +73,26 @@ def warm_command(config: str | None, flavor: str | None) -> None:
     """
     loaded = _loaded(config, flavor)
     task.react(lambda reactor: warm(reactor, loaded.config))
+
+
+@main.command("leftovers")
+@_CONFIG
+@_FLAVOR
+@click.option("--older-than", metavar="TIME", help="Since the last byte, such as 2h or 7d [upload_purge_age].")
+@click.option("--remove", is_flag=True, help="Remove them.")
+def leftovers_command(config: str | None, flavor: str | None, older_than: str | None, remove: bool) -> None:
+    """Name the halves of objects that pushes left in the store when a registry crashed.
+
+    They cost room, and no key leads to them. A registry that runs removes those that are older than upload_purge_age
+    once an hour. Parts of pushes that still go on are young: leave them some hours.
+
+    Example: docker-registry leftovers --config config.yml --flavor prod --older-than 2d --remove
+    """
+    loaded = _loaded(config, flavor)
+    age = loaded.config.upload_purge_age if older_than is None else TIME.parse(older_than)
+    if not isinstance(age, int | float):
+        raise click.BadParameter(f"{older_than} is no time such as 30m, 2h or 7d", param_hint="--older-than")
+    task.react(lambda reactor: Deferred.fromCoroutine(leftovers(reactor, loaded.config, age, remove)))
 
 
 @main.command()

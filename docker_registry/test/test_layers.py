@@ -12,7 +12,7 @@ import docker_registry
 
 LAYERS = [
     ["tap", "cli"],
-    ["warm", "workers"],
+    ["warm", "leftovers", "workers"],
     ["service"],
     ["daemon"],
     ["listening", "journal"],

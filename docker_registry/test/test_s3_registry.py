@@ -13,18 +13,24 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
 from docker_registry.deferreds import together
+from docker_registry.digest import Digest
 from docker_registry.errors import StorageError
 from docker_registry.front import Front
+from docker_registry.leftovers import show
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
+from docker_registry.storage import layout
+from docker_registry.storage.memory import MemoryStorage
 from docker_registry.storage.s3.links import Presigned
 from docker_registry.storage.s3.storage import S3Storage
 from docker_registry.test.clients.pushing import OCTETS, Repository
 from docker_registry.test.clients.wire import Answer, Wire
 from docker_registry.test.s3_case import MIB, SHORT, S3FaultCase, reactor
+from docker_registry.test.servers.stores import swift
 from docker_registry.test.storage_contract import content
 from docker_registry.test.test_storage_s3_faults import error
 from docker_registry.v1.routes import V1
@@ -274,6 +280,42 @@ class SeveralTests(S3RegistryCase):
             self.repository, self.other = self.other, self.repository
         await deferToThread(self.repository.call, "DELETE", "manifests/latest")
         self.assertEqual((await deferToThread(self.other.call, "GET", "manifests/latest")).status, 404)
+
+
+class LeftoverTests(S3RegistryCase):
+    """Halves of objects whose writer ended with its process (F5)."""
+
+    store = staticmethod(swift)
+
+    async def test_purged(self) -> None:
+        """By a registry, when they are old enough; those of others, and younger ones, stay."""
+        bucket = self.storage.bucket
+        key = f"{self.settings.prefix}{layout.blob(Digest.parse(digest_of(LAYER)))}"
+        upload = await bucket.begin(key)
+        await bucket.part(key, upload, 1, [LAYER[: 5 * MIB]])
+        elsewhere = await bucket.begin("elsewhere/b")
+        for later, left in ((0.0, 1), (Settings().upload_purge_age - 60, 1), (Settings().upload_purge_age + 60, 0)):
+            registry = Registry(
+                self.storage, self.runner, Clock(), Settings(), lambda later=later: time.time() + later
+            )
+            self.assertEqual(await registry._purge.run(), 1 - left)
+            self.assertEqual(len(await bucket.unfinished(self.settings.prefix)), left)
+        self.assertEqual(len(await bucket.unfinished("elsewhere/")), 1)
+        await bucket.abort("elsewhere/b", elsewhere)
+
+    async def test_command(self) -> None:
+        upload = await self.storage.bucket.begin(f"{self.settings.prefix}b")
+        said: list[str] = []
+        for before, remove in ((time.time() - 60, False), (time.time() + 60, False), (time.time() + 60, True)):
+            await show(self.storage, before, remove, said.append)
+        line = rf"b \d{{4}}-\d\d-\d\d \d\d:\d\d {re.escape(upload[:16])}"
+        for text, pattern in zip(said, (
+            "0 found.*", f"found {line}", "1 found; --remove would remove them", f"removed {line}", "1 removed",
+        ), strict=True):
+            self.assertRegex(text, pattern)
+        self.assertEqual(await self.storage.bucket.unfinished(self.settings.prefix), [])
+        await show(MemoryStorage(Clock()), 0.0, True, said.append)
+        self.assertIn("nothing", said[-1])
 
 
 class RedirectTests(S3RegistryCase):

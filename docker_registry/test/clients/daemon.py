@@ -158,19 +158,23 @@ class Ours(Registry):
 
 
 class Theirs(Registry):
-    """Debian's docker-registry, over ``root``."""
+    """Debian's docker-registry, over ``root``.
 
-    def __init__(self, root: Path) -> None:
+    :param storage: another store, as it is configured.
+    """
+
+    def __init__(self, root: Path, storage: Mapping[str, Any] | None = None) -> None:
         self.root = root
         self.port = free_port()
         config = root.with_name(f"{root.name}-go.yml")
         config.write_text(json.dumps({
             "version": 0.1,
             "log": {"level": "error", "accesslog": {"disabled": True}},
-            "storage": {"filesystem": {"rootdirectory": str(root)}, "delete": {"enabled": True}},
+            "storage": {**(storage or {"filesystem": {"rootdirectory": str(root)}}), "delete": {"enabled": True}},
             "http": {"addr": self.host},
         }))
-        self.daemon = Process(["docker-registry", "serve", str(config)])
+        # With authorities of its own it does not start (aws-sdk-go, "unsupported transport").
+        self.daemon = Process(["docker-registry", "serve", str(config)], {"AWS_CA_BUNDLE": ""})
         wait_for_port(self.port)
 
     def stop(self) -> None:

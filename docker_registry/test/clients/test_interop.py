@@ -29,6 +29,12 @@ class InteroperationTests(SynchronousTestCase):
         self.layout = layout.root
         (self.work / "store").mkdir()
 
+    def ours(self) -> Ours:
+        return Ours(self.work / "store")
+
+    def theirs(self) -> Theirs:
+        return Theirs(self.work / "store")
+
     def copy(self, source: str, target: str) -> None:
         run(
             "skopeo", "copy", "--quiet", "--all", "--preserve-digests", "--src-tls-verify=false",
@@ -60,35 +66,35 @@ class InteroperationTests(SynchronousTestCase):
                     self.assertEqual(blob.read_bytes(), (self.layout / "blobs" / "sha256" / blob.name).read_bytes())
 
     def test_ours_is_served_by_theirs(self) -> None:
-        ours = Ours(self.work / "store")
+        ours = self.ours()
         try:
             self.fill(ours)
             self.assertServes(ours)
         finally:
             ours.stop()
-        theirs = Theirs(self.work / "store")
+        theirs = self.theirs()
         self.addCleanup(theirs.stop)
         self.assertServes(theirs)
 
     def test_theirs_is_served_by_ours(self) -> None:
-        theirs = Theirs(self.work / "store")
+        theirs = self.theirs()
         try:
             self.fill(theirs)
         finally:
             theirs.stop()
-        ours = Ours(self.work / "store")
+        ours = self.ours()
         self.addCleanup(ours.stop)
         self.assertServes(ours)
 
     def test_theirs_goes_on_with_ours(self) -> None:
         """What ours deleted is gone for theirs, and the reverse; both can push on."""
-        ours = Ours(self.work / "store")
+        ours = self.ours()
         try:
             self.fill(ours)
             self.assertEqual(ours.request("DELETE", "/v2/a/image/manifests/1")[0], 202)
         finally:
             ours.stop()
-        theirs = Theirs(self.work / "store")
+        theirs = self.theirs()
         try:
             self.assertEqual(theirs.request("GET", "/v2/a/image/manifests/1", headers=ACCEPT)[0], 404)
             _, headers, _ = theirs.request("HEAD", "/v2/image/manifests/1", headers=ACCEPT)
@@ -97,7 +103,7 @@ class InteroperationTests(SynchronousTestCase):
             self.copy(f"oci:{self.layout}:image", f"docker://{theirs.host}/a/image:1")
         finally:
             theirs.stop()
-        ours = Ours(self.work / "store")
+        ours = self.ours()
         self.addCleanup(ours.stop)
         self.assertEqual(ours.request("GET", f"/v2/image/manifests/{gone}")[0], 404)
         self.copy(f"oci:{self.layout}:image", f"docker://{ours.host}/image:1")

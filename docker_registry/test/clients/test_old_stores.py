@@ -62,9 +62,17 @@ class OldStoreCase(SynchronousTestCase):
         self.work = Path(tempfile.mkdtemp(prefix="old-"))
         self.addCleanup(shutil.rmtree, self.work, ignore_errors=True)
         self.tree = old_stores.TREES[self.name](self.work / "store")
-        self.before = state_of(self.tree.root)
-        self.registry = Ours(self.tree.root)
+        self.registry = self.opened()
         self.addCleanup(self.registry.stop)
+        self.before = self.state()
+
+    def opened(self) -> Ours:
+        """A registry on what was left."""
+        return Ours(self.tree.root)
+
+    def state(self) -> State:
+        """Of what was left."""
+        return state_of(self.tree.root)
 
     def get(self, path: str, status: int = 200) -> Any:
         found, _, body = self.registry.request("GET", path, headers={"Accept": DOCKER_MANIFEST})
@@ -102,7 +110,7 @@ class OldStoreCase(SynchronousTestCase):
 
         :param but: what went since.
         """
-        after = state_of(self.tree.root)
+        after = self.state()
         expected = {path: state for path, state in self.before.items() if path not in but}
         self.assertEqual({path: state for path, state in after.items() if path in self.before}, expected)
         added = {path.rpartition("/")[2] for path in after.keys() - self.before.keys()}
@@ -251,4 +259,4 @@ class V091Tests(OldStoreTests, OldStoreCase):
         self.assertEqual(self.tags_of("both/b/c"), ["once", "twice"])
         self.assertEqual(self.registry.request("DELETE", "/v1/repositories/both/b/c/")[0], 200)
         self.get("/v2/both/b/c/tags/list", 404)
-        self.assertFalse([path for path in state_of(self.tree.root) if path.startswith("repositories/both/")])
+        self.assertFalse([path for path in self.state() if path.startswith("repositories/both/")])

@@ -18,6 +18,9 @@ from typing import Any
 from unittest import SkipTest
 from urllib.parse import urlsplit
 
+from botocore.config import Config
+from botocore.session import Session
+
 from docker_registry.test.clients.daemon import Process, free_port, wait_for_port
 
 SWIFT = Path(__file__).parent / "swift"
@@ -49,6 +52,43 @@ class Store:
             "s3_access_key": self.access_key, "s3_secret_key": self.secret_key, "storage_path": f"/{uuid.uuid4().hex}",
             **more,
         }
+
+    def theirs(self, prefix: str) -> dict[str, Any]:
+        """Of Debian's docker-registry, for the same."""
+        return {"s3": {
+            "accesskey": self.access_key, "secretkey": self.secret_key, "region": "us-east-1", "bucket": self.bucket,
+            "regionendpoint": self.endpoint, "secure": False, "v4auth": True, "rootdirectory": prefix,
+        }}
+
+    def client(self) -> Any:
+        """Of botocore: not ours."""
+        return Session().create_client(
+            "s3", "us-east-1", endpoint_url=self.endpoint, aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=Config(s3={"addressing_style": "path"}, proxies={}),
+        )
+
+    def fill(self, prefix: str, root: Path) -> None:
+        """Put the files below ``root`` where docker-registry 0.x had them in a bucket: layers always in parts, however
+        small (0.9.1, boto's ``initiate_multipart_upload``), everything else whole."""
+        client = self.client()
+        for path in sorted(root.rglob("*")):
+            if not path.is_file():
+                continue
+            place = {"Bucket": self.bucket, "Key": f"{prefix.strip('/')}/{path.relative_to(root)}"}
+            content = path.read_bytes()
+            if path.name != "layer" or not content:
+                client.put_object(**place, Body=content)
+                continue
+            upload = client.create_multipart_upload(**place)["UploadId"]
+            tag = client.upload_part(**place, UploadId=upload, PartNumber=1, Body=content)["ETag"]
+            parts = {"Parts": [{"PartNumber": 1, "ETag": tag}]}
+            client.complete_multipart_upload(**place, UploadId=upload, MultipartUpload=parts)
+
+    def objects(self, prefix: str) -> dict[str, str]:
+        """The tag of each object below ``prefix``."""
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return {each["Key"].removeprefix(prefix): each["ETag"] for page in pages for each in page.get("Contents", ())}
 
 
 @cache
