@@ -21,6 +21,9 @@ async def leftovers(reactor: Any, config: Config, age: float, remove: bool) -> N
     :raises SystemExit: the store failed.
     """
     pool, _, storage, registry = core(reactor, config)
+    if not ILeftovers.providedBy(storage):
+        click.echo(f"nothing: storage {config.storage} keeps no halves of objects")
+        return
     pool.start()
     reactor.addSystemEventTrigger("during", "shutdown", pool.stop)
     try:
@@ -37,9 +40,6 @@ async def leftovers(reactor: Any, config: Config, age: float, remove: bool) -> N
 
 async def show(storage: IStorage, before: float, remove: bool, say: Callable[[str], None]) -> None:
     """:param before: seconds since the epoch, when the last byte came."""
-    if not ILeftovers.providedBy(storage):
-        say("nothing: such a store keeps no halves of objects")
-        return
     store = ILeftovers(storage)
     found = await store.leftovers(before)
     for each in found:

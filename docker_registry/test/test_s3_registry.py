@@ -8,6 +8,7 @@ import json
 import re
 import time
 import urllib.request
+from functools import partial
 from http.client import IncompleteRead
 from typing import Any
 
@@ -24,7 +25,6 @@ from docker_registry.leftovers import show
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
 from docker_registry.storage import layout
-from docker_registry.storage.memory import MemoryStorage
 from docker_registry.storage.s3.links import Presigned
 from docker_registry.storage.s3.storage import S3Storage
 from docker_registry.test.clients.pushing import OCTETS, Repository
@@ -295,9 +295,8 @@ class LeftoverTests(S3RegistryCase):
         await bucket.part(key, upload, 1, [LAYER[: 5 * MIB]])
         elsewhere = await bucket.begin("elsewhere/b")
         for later, left in ((0.0, 1), (Settings().upload_purge_age - 60, 1), (Settings().upload_purge_age + 60, 0)):
-            registry = Registry(
-                self.storage, self.runner, Clock(), Settings(), lambda later=later: time.time() + later
-            )
+            now = time.time() + later
+            registry = Registry(self.storage, self.runner, Clock(), Settings(), partial(float, now))
             self.assertEqual(await registry._purge.run(), 1 - left)
             self.assertEqual(len(await bucket.unfinished(self.settings.prefix)), left)
         self.assertEqual(len(await bucket.unfinished("elsewhere/")), 1)
@@ -314,8 +313,6 @@ class LeftoverTests(S3RegistryCase):
         ), strict=True):
             self.assertRegex(text, pattern)
         self.assertEqual(await self.storage.bucket.unfinished(self.settings.prefix), [])
-        await show(MemoryStorage(Clock()), 0.0, True, said.append)
-        self.assertIn("nothing", said[-1])
 
 
 class RedirectTests(S3RegistryCase):
