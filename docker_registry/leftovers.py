@@ -20,19 +20,19 @@ async def leftovers(reactor: Any, config: Config, age: float, remove: bool) -> N
 
     :raises SystemExit: the store failed.
     """
-    pool, _, storage, registry = core(reactor, config)
-    if not ILeftovers.providedBy(storage):
+    made = core(reactor, config)
+    if not ILeftovers.providedBy(made.storage):
         click.echo(f"nothing: storage {config.storage} keeps no halves of objects")
         return
-    pool.start()
-    reactor.addSystemEventTrigger("during", "shutdown", pool.stop)
+    made.pool.start()
+    reactor.addSystemEventTrigger("during", "shutdown", made.pool.stop)
     try:
-        await storage.start()
+        await made.storage.start()
         try:
-            await show(storage, time.time() - age, remove, click.echo)
+            await show(made.storage, time.time() - age, remove, click.echo)
         finally:
-            await registry.close()
-            await storage.close()
+            await made.registry.close()
+            await made.storage.close()
     except StorageError as error:
         click.echo(str(error), err=True)
         raise SystemExit(1) from None

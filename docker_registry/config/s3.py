@@ -108,7 +108,7 @@ class S3(Section):
     s3_memory: Bytes = Field(
         default=512 << 20, ge=16 << 20,
         description="Parts on their way to the store, all uploads together; further ones wait. `s3_memory` divided by "
-        "`s3_part_size` is the number of large uploads that get on at a time.",
+        "`s3_part_size` is the number of large uploads that get on at a time. Each of several workers has its share.",
     )
     s3_ca: Annotated[Path | None, Allowed("the path of a file with certificates in PEM")] = Field(
         default=None, strict=False, description="Authorities that the store's certificate is verified with, in place "

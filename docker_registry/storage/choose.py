@@ -28,7 +28,7 @@ def choose(
     if config.storage == "memory":
         return MemoryStorage(clock)
     if config.storage == "s3":
-        return s3(config, runner, clock)
+        return s3(config, runner, clock, check=config.storage_check and not joins)
     if config.storage_path is None:
         raise ValueError("a local store needs a storage_path")
     return LocalStorage(
@@ -36,8 +36,11 @@ def choose(
     )
 
 
-def s3(config: Config, runner: Runner, clock: IReactorTime) -> S3Storage:
-    """The bucket that a configuration names."""
+def s3(config: Config, runner: Runner, clock: IReactorTime, check: bool) -> S3Storage:
+    """The bucket that a configuration names.
+
+    :param check: whether it is tried first.
+    """
     path = "" if config.storage_path is None else str(config.storage_path).strip("/")
     links: Links | None = Presigned() if config.storage_redirect else None
     front = config.cloudfront
@@ -51,9 +54,9 @@ def s3(config: Config, runner: Runner, clock: IReactorTime) -> S3Storage:
             secret_key=None if config.s3_secret_key is None else config.s3_secret_key.get_secret_value(),
             object_headers=_object_headers(config),
             part_size=config.s3_part_size,
-            memory=config.s3_memory,
+            memory=max(config.s3_memory // config.processes, 2 * config.s3_part_size),
             ca=config.s3_ca,
-            check=config.storage_check,
+            check=check,
         ),
         runner,
         clock,
