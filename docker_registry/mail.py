@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from docker_registry.alerts.alerts import Alerts, mailed
+from docker_registry.alerts.forwarding import Forwarder
 from docker_registry.alerts.message import Envelope, message
 from docker_registry.alerts.smtp import Server, deliver
 from docker_registry.alerts.texts import Origin, Texts
@@ -19,12 +20,23 @@ from docker_registry.config.secrets import secrets
 from docker_registry.logs.redaction import Redactor
 
 
-def alerts(reactor: Any, loaded: Loaded) -> Alerts | None:
-    """What mails exceptions; ``None`` if there is no ``smtp_host``."""
+def alerts(reactor: Any, loaded: Loaded, counted: Callable[[str], None]) -> Alerts | None:
+    """What mails exceptions; ``None`` if there is no ``smtp_host``.
+
+    :param counted: told what becomes of each mail.
+    """
     options = loaded.config.email_exceptions
     if not options.smtp_host:
         return None
-    return mailed(reactor, _server(options), _envelope(options), _texts(loaded), time.time)
+    return mailed(reactor, _server(options), _envelope(options), _texts(loaded), time.time, counted)
+
+
+def forwarder(reactor: Any, loaded: Loaded, say: Callable[[bytes], None]) -> Forwarder | None:
+    """The same for a worker, whose parent mails.
+
+    :param say: takes a line, without its end, to the parent.
+    """
+    return Forwarder(reactor, _texts(loaded), say) if loaded.config.email_exceptions.smtp_host else None
 
 
 async def test(reactor: Any, loaded: Loaded, said: Callable[[str], None]) -> None:

@@ -119,7 +119,8 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
     """
     table = watching.table_of_one(loaded.config)
     made = core(reactor, loaded.config, table)
-    what = parts(reactor, loaded, made, entrances(reactor, loaded), Process(reactor), Notifier(environ))
+    alerts = mail.alerts(reactor, loaded, watching.mails(table))
+    what = parts(reactor, loaded, made, entrances(reactor, loaded), Process(reactor), Notifier(environ), alerts)
     service = RegistryService(reactor, **serving(reactor, loaded.config, made, what))
     service.companions += admin(reactor, loaded, table, service.give_up)
     return service
@@ -157,9 +158,13 @@ def core(
 
 
 def parts(
-    reactor: Any, loaded: Loaded, made: Core, endpoints: Sequence[Entrance], process: Process, notifier: Notifier
+    reactor: Any, loaded: Loaded, made: Core, endpoints: Sequence[Entrance], process: Process, notifier: Notifier,
+    alerts: Companion | None,
 ) -> dict[str, Any]:
-    """What every `Daemon` is made of."""
+    """What every `Daemon` is made of.
+
+    :param alerts: sees to it that exceptions are mailed, if they are.
+    """
     config, reloads = loaded.config, Reloads()
     for each in endpoints:
         if tls_key(each.text):
@@ -175,15 +180,14 @@ def parts(
         "place": _place(config),
         "reloads": reloads,
         "warnings": loaded.warnings,
-        "companions": _those_that_are(mail.alerts(reactor, loaded)),
+        "companions": _those_that_are(alerts),
     }
 
 
-def serving(reactor: Any, config: Config, made: Core, what: dict[str, Any], worker: int = 0) -> dict[str, Any]:
+def serving(reactor: Any, config: Config, made: Core, what: dict[str, Any]) -> dict[str, Any]:
     """What a `RegistryService` is made of: both protocols over a registry, and what watches them.
 
     :param what: as `parts` has it.
-    :param worker: the number of the process, where it is one of several.
     """
     limits, doubts = _room(web_limits(config), open_files())
     v1 = V1(made.registry, made.runner, time.time, config.registry_endpoints, config.v1)
@@ -200,12 +204,14 @@ def serving(reactor: Any, config: Config, made: Core, what: dict[str, Any], work
     if access is not None:
         what["companions"].append(access)
         what["reloads"].add("the access log", access.reopen)
+    hooks = webhooks.notifications(reactor, config, made.runner, made.registry, watching.notified(made.table))
     if made.table is not None:
-        pulse = watching.pulse(reactor, made.table, site, made.registry)
+        pulse = watching.pulse(
+            reactor, made.table, site, made.registry, lambda: hooks.waiting if hooks is not None else 0
+        )
         what["companions"].append(pulse)
         what["became"] = pulse.became
-    guests = _those_that_are(webhooks.notifications(reactor, config, made.runner, made.registry, worker))
-    return {**what, "site": site, "guests": guests}
+    return {**what, "site": site, "guests": _those_that_are(hooks)}
 
 
 def _those_that_are(*companions: Companion | None) -> list[Companion]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,10 +14,19 @@ from docker_registry.errors import StorageError
 from docker_registry.logs.lines import Lines
 from docker_registry.metrics.actions import ActionCounts
 from docker_registry.metrics.changes import ChangeCounts
-from docker_registry.metrics.families import COLUMNS, CONNECTIONS, UPLOADS
+from docker_registry.metrics.families import (
+    COLUMNS,
+    CONNECTIONS,
+    MAIL,
+    MAILS,
+    NOTIFICATIONS,
+    NOTIFIED,
+    PENDING,
+    UPLOADS,
+)
 from docker_registry.metrics.pulse import Pulse
 from docker_registry.metrics.requests import RequestCounts
-from docker_registry.metrics.table import Table
+from docker_registry.metrics.table import Family, Table
 from docker_registry.registry.registry import Registry
 from docker_registry.storage.interface import IStorage
 from docker_registry.storage.timed import TimedStorage
@@ -53,8 +63,32 @@ def finished(config: Config, access: Lines | None, table: Table | None) -> list[
     return told
 
 
-def pulse(reactor: Any, table: Table, site: Site, registry: Registry) -> Pulse:
-    """What the process notes of itself."""
+def mails(table: Table | None) -> Callable[[str], None]:
+    """Counts what becomes of mails."""
+    count = _counting(table, MAILS, MAIL)
+    return lambda outcome: count(outcome, 1)
+
+
+def notified(table: Table | None) -> Callable[[str, int], None]:
+    """Counts what becomes of webhooks' events."""
+    return _counting(table, NOTIFICATIONS, NOTIFIED)
+
+
+def _counting(table: Table | None, family: Family, values: Sequence[str]) -> Callable[[str, int], None]:
+    def count(value: str, number: int) -> None:
+        if table is not None:
+            table.own[family.at(values.index(value))] += number
+
+    return count
+
+
+def pulse(
+    reactor: Any, table: Table, site: Site, registry: Registry, pending: Callable[[], int] = lambda: 0
+) -> Pulse:
+    """What the process notes of itself.
+
+    :param pending: events that webhooks have not taken yet.
+    """
     requests = RequestCounts(table)
     registry.events.subscribe(ChangeCounts(table).changed)
 
@@ -62,6 +96,7 @@ def pulse(reactor: Any, table: Table, site: Site, registry: Registry) -> Pulse:
         requests.running(site)
         table.own[CONNECTIONS.first] = site.connections
         table.own[UPLOADS.first] = registry.uploads.open
+        table.own[PENDING.first] = pending()
 
     def works() -> Deferred[str]:
         return Deferred.fromCoroutine(_what_is_wrong(registry))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,12 +24,13 @@ DIRECTORY = ".notifications"
 
 
 def notifications(
-    reactor: Any, config: Config, runner: Runner, registry: Registry, worker: int = 0
+    reactor: Any, config: Config, runner: Runner, registry: Registry, counted: Callable[[str, int], None]
 ) -> Notifications | None:
     """What tells the endpoints, already listening to ``registry``; ``None`` if there are none.
 
-    :param worker: the number of this process, where several serve: each has an outbox of its own, and goes on with what
-        the one that had its number before has left there.
+    Where several processes serve, all write to one outbox, and the outbox sees to it that one sends.
+
+    :param counted: told what becomes of events.
     """
     endpoints = [_endpoint(each) for each in config.notifications.endpoints if not each.disabled]
     if not endpoints:
@@ -37,11 +39,12 @@ def notifications(
         reactor,
         runner,
         Http(reactor, connections=len(endpoints), patience=Patience(connect=max(each.timeout for each in endpoints))),
-        Outbox(_directory(config, worker), runner, config.notifications.queue),
+        Outbox(_directory(config), runner, config.notifications.queue),
         endpoints,
         Source(socket.gethostname(), str(uuid4())),
         time.time,
         config.notifications.events.includereferences,
+        counted,
     )
     registry.events.subscribe(told.hear, pulls=told.hears_pulls)
     return told
@@ -55,8 +58,7 @@ def _endpoint(options: Options) -> Endpoint:
     )
 
 
-def _directory(config: Config, worker: int) -> Path | None:
-    directory = config.notifications.outbox
-    if directory is None and config.storage == "local" and config.storage_path is not None:
-        directory = config.storage_path / DIRECTORY
-    return directory / str(worker) if directory is not None and worker > 1 else directory
+def _directory(config: Config) -> Path | None:
+    if config.notifications.outbox is not None:
+        return config.notifications.outbox
+    return config.storage_path / DIRECTORY if config.storage == "local" and config.storage_path else None

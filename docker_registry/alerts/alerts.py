@@ -11,7 +11,7 @@ from twisted.python.threadable import isInIOThread
 from zope.interface import implementer
 
 from docker_registry.alerts.cases import HOURLY, Cases, Untold
-from docker_registry.alerts.faults import Fault, fault
+from docker_registry.alerts.faults import Fault, Finding, Kind, fault
 from docker_registry.alerts.message import Envelope, message
 from docker_registry.alerts.postman import Mail, Postman
 from docker_registry.alerts.smtp import Server, deliver
@@ -25,49 +25,28 @@ LAST_POST = 5.0
 
 
 @implementer(ILogObserver)
-class Alerts:
+class Observer:
     """Looks at every event, in whatever thread it is logged, and never holds up the code that logs it.
 
     :param clock: a reactor, for its clock and to come back to from other threads.
-    :param postman: makes the one that has the mails; it is given what to do with those that are lost.
-    :param now: seconds since the epoch, by the wall clock.
-    :param hourly: see `Cases`.
     """
 
     log = Logger()
 
-    def __init__(
-        self,
-        clock: Any,
-        texts: Texts,
-        postman: Callable[[Callable[[Mail], None]], Postman],
-        now: Callable[[], float],
-        hourly: int = HOURLY,
-    ) -> None:
+    def __init__(self, clock: Any) -> None:
         self._clock = clock
-        self._texts = texts
-        self._now = now
-        self._cases = Cases(hourly)
-        self._lost = 0
-        self._sweep = LoopingCall(self._look)
-        self._sweep.clock = clock
         self._publishers: list[LogPublisher] = []
         self._is_broken = False
-        self.postman = postman(self._was_lost)
 
     def start(self, publisher: LogPublisher = globalLogPublisher) -> None:
         """Begin to observe."""
         publisher.addObserver(self)
         self._publishers.append(publisher)
-        self._sweep.start(SWEEP, now=False)
 
     async def stop(self) -> None:
-        """Take no more events, and let what waits go out."""
+        """Take no more events."""
         while self._publishers:
             self._publishers.pop().removeObserver(self)
-        if self._sweep.running:
-            self._sweep.stop()
-        await self.postman.close(LAST_POST)
 
     def __call__(self, event: LogEvent) -> None:
         try:
@@ -82,15 +61,73 @@ class Alerts:
             self._broke()
 
     def _take(self, found: Fault) -> None:
+        """In the reactor's thread."""
         try:
-            now = self._clock.seconds()
-            before = self._cases.saw(found.kind, now)
-            if before is not None:
-                text = self._texts.of_fault(found, before, self._now() - now, self._notes(now))
-                told = Untold(found.kind, before.count + 1, before.since if before.count else now, now)
-                self.postman.post(Mail(text, [told], now))
+            self.took(found)
         except Exception:
             self._broke()
+
+    def took(self, found: Fault) -> None:
+        """What is to be done about a fault."""
+        raise NotImplementedError
+
+    def _broke(self) -> None:
+        """Said once: it would be said at every exception."""
+        if not self._is_broken:
+            self._is_broken = True
+            self.log.failure("mail on exceptions is broken")
+
+
+class Alerts(Observer):
+    """Mails what it observes, and what other processes of the daemon have found.
+
+    :param postman: makes the one that has the mails; it is given what to do with those that are lost.
+    :param now: seconds since the epoch, by the wall clock.
+    :param hourly: see `Cases`.
+    """
+
+    def __init__(
+        self,
+        clock: Any,
+        texts: Texts,
+        postman: Callable[[Callable[[Mail], None]], Postman],
+        now: Callable[[], float],
+        hourly: int = HOURLY,
+    ) -> None:
+        super().__init__(clock)
+        self._texts = texts
+        self._now = now
+        self._cases = Cases(hourly)
+        self._lost = 0
+        self._sweep = LoopingCall(self._look)
+        self._sweep.clock = clock
+        self.postman = postman(self._was_lost)
+
+    def start(self, publisher: LogPublisher = globalLogPublisher) -> None:
+        super().start(publisher)
+        self._sweep.start(SWEEP, now=False)
+
+    async def stop(self) -> None:
+        """Take no more events, and let what waits go out."""
+        await super().stop()
+        if self._sweep.running:
+            self._sweep.stop()
+        await self.postman.close(LAST_POST)
+
+    def took(self, found: Fault) -> None:
+        self._tell(found.kind, lambda: self._texts.finding(found), 1)
+
+    def receive(self, found: Finding, count: int) -> None:
+        """Another process has seen so many of a kind, of which this is one."""
+        self._tell(found.kind, lambda: found, count)
+
+    def _tell(self, kind: Kind, find: Callable[[], Finding], count: int) -> None:
+        now = self._clock.seconds()
+        others = self._cases.saw(kind, now, count)
+        if others is not None:
+            text = self._texts.of_finding(find(), others, self._now() - now, self._notes(now))
+            told = Untold(kind, others.count + 1, others.since if others.count else now, now)
+            self.postman.post(Mail(text, [told], now))
 
     def _look(self) -> None:
         """Tell what there is no more of."""
@@ -119,19 +156,17 @@ class Alerts:
         for each in mail.tells:
             self._cases.untell(each)
 
-    def _broke(self) -> None:
-        """Said once: it would be said at every exception."""
-        if not self._is_broken:
-            self._is_broken = True
-            self.log.failure("mail on exceptions is broken")
-
 
 def mailed(
-    reactor: Any, server: Server, envelope: Envelope, texts: Texts, now: Callable[[], float], hourly: int = HOURLY
+    reactor: Any, server: Server, envelope: Envelope, texts: Texts, now: Callable[[], float],
+    counted: Callable[[str], None] = lambda outcome: None,
 ) -> Alerts:
-    """Alerts that really go out."""
+    """Alerts that really go out.
+
+    :param counted: see `Postman`.
+    """
 
     async def send(text: Text) -> None:
         await deliver(reactor, server, envelope, message(text, envelope))
 
-    return Alerts(reactor, texts, lambda lost: Postman(reactor, send, lost), now, hourly)
+    return Alerts(reactor, texts, lambda lost: Postman(reactor, send, lost, counted), now)

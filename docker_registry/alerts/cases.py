@@ -59,16 +59,17 @@ class Cases:
     def __len__(self) -> int:
         return len(self._cases)
 
-    def saw(self, kind: Kind, now: float) -> Untold | None:
-        """Count a fault.
+    def saw(self, kind: Kind, now: float, count: int = 1) -> Untold | None:
+        """Count a fault, or several.
 
-        :returns: those before it that its mail tells of as well, maybe none; ``None`` if there is no mail.
+        :returns: others that the mail about it tells of as well, maybe none; ``None`` if there is no mail.
         """
         case = self._case(kind, now)
         case.last = now
         if 0 <= now - case.told < case.window or not self._may_mail(now):
-            self._count(case, 1, now)
+            self._count(case, count, now)
             return None
+        self._count(case, count - 1, now)
         if case.told > float("-inf"):
             case.window = min(2 * case.window, LONGEST)
         untold = Untold(kind, case.untold, case.since, now)

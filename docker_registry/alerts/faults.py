@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +55,19 @@ class Fault:
     asked: Asked | None
     failure: Failure | None = field(repr=False)
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A fault in words, without secrets; may come from another process.
+
+    :ivar request: what is known of it, by the name of the line in the mail.
+    """
+
+    kind: Kind
+    time: float
+    request: Mapping[str, str]
+    details: str
 
 
 def fault(event: LogEvent) -> Fault | None:

@@ -38,7 +38,8 @@ class Mail:
 class Postman:
     """:param deliver: fails with `NotSent`.
     :param lost: told of each mail that will never arrive.
-    :ivar sent: mails that a server took, ``failures`` attempts that failed, ``dropped`` mails that are lost.
+    :param counted: told ``sent`` of each mail that a server took, ``failed`` of each attempt that failed, and
+        ``dropped`` of each mail that is lost.
     """
 
     log = Logger()
@@ -48,17 +49,18 @@ class Postman:
         clock: IReactorTime,
         deliver: Callable[[Text], Coroutine[Deferred[Any], Any, None]],
         lost: Callable[[Mail], None],
+        counted: Callable[[str], None] = lambda outcome: None,
     ) -> None:
         self._clock = clock
         self._deliver = deliver
         self._lost = lost
+        self._counted = counted
         self._queue: deque[Mail] = deque()
         self._failed = 0                            # attempts in a row
         self._working: Deferred[None] | None = None
         self._pause: Deferred[None] | None = None
         self._alarm: IDelayedCall | None = None
         self._closing = self._is_broken = False
-        self.sent = self.failures = self.dropped = 0
 
     @property
     def waiting(self) -> int:
@@ -105,7 +107,7 @@ class Postman:
                 if not self._is_broken:
                     self._is_broken = True
                     self.log.failure("a mail on an exception could not be written")
-                self.failures += 1
+                self._counted("failed")
                 self._drop(self._queue.popleft())
             else:
                 self._queue.popleft()
@@ -113,14 +115,14 @@ class Postman:
 
     def _complain(self, error: NotSent) -> None:
         """Once, until mail works again."""
-        self.failures += 1
+        self._counted("failed")
         self._failed += 1
         say = self.log.error if self._failed == 1 else self.log.debug
         say("mail on exceptions cannot be sent: {reason} ({count} waiting); docker-registry mail-test tells more",
             reason=str(error), count=len(self._queue))
 
     def _rejoice(self) -> None:
-        self.sent += 1
+        self._counted("sent")
         if self._failed:
             self._failed = 0
             self.log.info("mail on exceptions is sent again")
@@ -138,5 +140,5 @@ class Postman:
             pause.callback(None)
 
     def _drop(self, mail: Mail) -> None:
-        self.dropped += 1
+        self._counted("dropped")
         self._lost(mail)

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from docker_registry.alerts.cases import Untold
-from docker_registry.alerts.faults import Fault
+from docker_registry.alerts.faults import Fault, Finding
 from docker_registry.logs.escaping import lines, one_line
 
 _LONGEST_PART = 8000
@@ -54,32 +54,32 @@ class Texts:
         self._origin = origin
         self._redact = redact
 
-    def of_fault(self, fault: Fault, before: Untold, offset: float, notes: Sequence[str]) -> Text:
-        """:param before: others of its kind.
-        :param offset: what makes wall-clock time of the times in ``before``.
-        """
+    def finding(self, fault: Fault) -> Finding:
+        """What a mail says of ``fault``."""
         try:
             details = self._cut(fault.text) if fault.failure is None else self._traceback(fault.failure)
         except Exception:
             self.log.failure("a traceback could not be written")
             details = "(its traceback could not be written)"
         asked = fault.asked
+        request = {} if asked is None else {
+            "request": asked.id, "method": asked.method, "route": asked.route, "repository": asked.repository,
+            "user": asked.user or "",
+        }
+        return Finding(fault.kind, fault.time, request, self._redact("\n".join(lines(details))))
+
+    def of_finding(self, found: Finding, others: Untold, offset: float, notes: Sequence[str]) -> Text:
+        """:param others: of its kind.
+        :param offset: what makes wall-clock time of the times in ``others``.
+        """
         count = "1"
-        if before.count:
-            count += f", and {before.count} more since {_moment(before.since + offset)}"
+        if others.count:
+            count += f", and {others.count} more since {_moment(others.since + offset)}"
         rows = [
-            ("what", fault.kind.name),
-            ("where", fault.kind.place),
-            ("time", _moment(fault.time)),
-            *self._rows(),
-            ("request", asked.id if asked else ""),
-            ("method", asked.method if asked else ""),
-            ("route", asked.route if asked else ""),
-            ("repository", asked.repository if asked else ""),
-            ("user", (asked.user or "") if asked else ""),
-            ("count", count),
+            ("what", found.kind.name), ("where", found.kind.place), ("time", _moment(found.time)), *self._rows(),
+            *found.request.items(), ("count", count),
         ]
-        return self._text(fault.kind.name, [_table(rows), details, *notes])
+        return self._text(found.kind.name, [_table(rows), found.details, *notes])
 
     def of_end(self, ended: Sequence[Untold], offset: float, notes: Sequence[str]) -> Text:
         """What there was more of, and is no longer."""

@@ -64,6 +64,18 @@ UPLOADS = COLUMNS.common("registry_uploads_open", "Upload sessions that are know
 CHANGES = ("blob_pushed", "blob_mounted", "blob_deleted", "manifest_pushed", "manifest_deleted", "tag_set",
            "tag_deleted", "repository_deleted", "access_changed")
 CHANGED = COLUMNS.counter("registry_changes_total", "What was changed in the registry.", Axis.of("change", CHANGES))
+MAIL = ("sent", "failed", "dropped")
+MAILS = COLUMNS.counter(
+    "registry_mails_total",
+    "Mails on exceptions that the server took, attempts that failed, mails that are lost.", Axis.of("outcome", MAIL),
+)
+NOTIFIED = ("Events", "Successes", "Failures", "Dropped")
+NOTIFICATIONS = COLUMNS.counter(
+    "registry_notifications_events_total",
+    "Events for webhooks, those that were taken, attempts that failed, events that are lost.",
+    Axis.of("type", NOTIFIED),
+)
+PENDING = COLUMNS.gauge("registry_notifications_pending", "Events that webhooks have not taken yet.")
 REACTOR_LAG = COLUMNS.histogram(
     "registry_reactor_lag_seconds", "How late a call came that was due every second.",
     bounds=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0), scale=NANOSECONDS,

@@ -34,7 +34,8 @@ class Notifications:
     """:param clock: a reactor.
     :param now: seconds since the epoch, by the wall clock.
     :param references: see `write`.
-    :ivar dropped: events that will never be sent.
+    :param counted: told how many ``Events`` were written for endpoints, what the senders say of them, and how many were
+        ``Dropped``.
     """
 
     log = Logger()
@@ -49,6 +50,7 @@ class Notifications:
         source: Source,
         now: Callable[[], float],
         references: bool = False,
+        counted: Callable[[str, int], None] = lambda what, count: None,
     ) -> None:
         self._clock = clock
         self._runner = runner
@@ -63,13 +65,18 @@ class Notifications:
         self._writing: Deferred[None] | None = None
         self._serving: Deferred[None] | None = None
         self._is_full = self._stopping = False
-        self.senders = [Sender(clock, http, outbox, endpoint) for endpoint in endpoints]
-        self.dropped = 0
+        self._counted = counted
+        self._senders = [Sender(clock, http, outbox, endpoint, counted) for endpoint in endpoints]
 
     @property
     def hears_pulls(self) -> bool:
         """Whether any endpoint wants to know of pulls."""
         return any("pull" not in endpoint.ignored for endpoint in self._endpoints)
+
+    @property
+    def waiting(self) -> int:
+        """Events that are still to be sent, if it is this process that sends."""
+        return sum(sender.waiting for sender in self._senders)
 
     def start(self) -> None:
         """Begin to send what is left from the last time."""
@@ -127,8 +134,9 @@ class Notifications:
                 self._heard.extendleft(reversed(heard))
                 self._trim()
                 return
+            self._counted("Events", len(entries))
             self._drop(sum(gone.values()), ", ".join(gone))
-            for sender in self.senders:
+            for sender in self._senders:
                 sender.wake()
 
     def _entries(self, heard: Iterable[tuple[Event, Facts]]) -> list[Entry]:
@@ -149,7 +157,7 @@ class Notifications:
 
     def _drop(self, count: int, names: str = "") -> None:
         """Said once, until there is room again."""
-        self.dropped += count
+        self._counted("Dropped", count)
         if count and not self._is_full:
             self.log.warn("webhooks {names}: the oldest events are dropped, more wait than may", names=names)
         self._is_full = count > 0
@@ -158,7 +166,7 @@ class Notifications:
 
     async def _serve(self) -> None:
         lock = await self._turn()
-        sending = [Deferred.fromCoroutine(sender.run()).addErrback(self._ended) for sender in self.senders]
+        sending = [Deferred.fromCoroutine(sender.run()).addErrback(self._ended) for sender in self._senders]
         try:
             await outcomes(*sending)
         finally:

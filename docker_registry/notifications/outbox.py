@@ -97,6 +97,13 @@ class Outbox:
 
         return await self._database.write(work)
 
+    async def count(self, endpoint: str) -> int:
+        """How many events wait for an endpoint.
+
+        :raises DatabaseFailed: it cannot be said now.
+        """
+        return await self._database.read(lambda connection: _count(connection, endpoint))
+
     async def keep_only(self, endpoints: Sequence[str]) -> None:
         """Forget what was for others, which are in the configuration no more.
 

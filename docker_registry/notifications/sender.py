@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,20 +46,25 @@ class Endpoint:
 
 
 class Sender:
-    """:ivar sent: events that were taken, ``failures`` attempts that failed, ``waiting`` events at the last look."""
+    """:param counted: told of ``Successes``, events that were taken, and ``Failures``, attempts that failed.
+    :ivar waiting: events at the last look.
+    """
 
     log = Logger()
 
-    def __init__(self, clock: Any, http: Http, outbox: Outbox, endpoint: Endpoint) -> None:
+    def __init__(
+        self, clock: Any, http: Http, outbox: Outbox, endpoint: Endpoint, counted: Callable[[str, int], None]
+    ) -> None:
         self._clock = clock
         self._http = http
         self._outbox = outbox
         self._endpoint = endpoint
+        self._counted = counted
         self._failed = 0                            # attempts in a row
         self._rest: Deferred[None] | None = None
         self._alarm: IDelayedCall | None = None
         self._is_idle = False
-        self.sent = self.failures = self.waiting = 0
+        self.waiting = 0
 
     async def run(self) -> None:
         """Goes on until it is cancelled."""
@@ -72,6 +77,7 @@ class Sender:
                     self.waiting = await self._outbox.remove(entries)
                     self._succeeded(len(entries))
                 else:
+                    self.waiting = await self._outbox.count(self._endpoint.name)
                     await self._wait(self._fail(reason))
             except DatabaseFailed as error:
                 await self._wait(self._fail(str(error)))
@@ -95,14 +101,14 @@ class Sender:
         return None if 200 <= answer.status < 300 else f"it answered {answer.status}"
 
     def _succeeded(self, count: int) -> None:
-        self.sent += count
+        self._counted("Successes", count)
         if self._failed:
             self._failed = 0
             self.log.info("webhook {name}: events are taken again", name=self._endpoint.name)
 
     def _fail(self, reason: str) -> float:
         """:returns: seconds until the next attempt."""
-        self.failures += 1
+        self._counted("Failures", 1)
         self._failed += 1
         say = self.log.warn if self._failed == 1 else self.log.debug
         say("webhook {name}: events are not taken: {reason}; they wait", name=self._endpoint.name, reason=reason)

@@ -15,7 +15,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from docker_registry.deferreds import deferred
 from docker_registry.test.certificates import make_certificate
 from docker_registry.test.mail_servers import Inbox, Script
-from docker_registry.test.process_case import LISTENING, SERVE, TWISTD, Daemon, ProcessCase, reactor
+from docker_registry.test.process_case import SERVE, TWISTD, Daemon, ProcessCase, reactor
 
 PASSWORD = "hunter2-Marker/+"
 BASIC = b64encode(b"ann:guess-Marker").decode()
@@ -67,6 +67,7 @@ class MailCase(ProcessCase):
         super().setUp()
         self.certificate = Path(self.directory)
         make_certificate(self.certificate)
+        (self.certificate / "key.pem").chmod(0o600)
 
     def inbox(self) -> Inbox:
         inbox = Inbox(self.certificate, ("us", PASSWORD))
@@ -76,7 +77,8 @@ class MailCase(ProcessCase):
     def configure(self, port: int, host: str = "localhost", **others: object) -> None:
         options = {"smtp_login": "us", "smtp_password": PASSWORD, "smtp_secure": "auto", **others}
         self.write(
-            "x:\n  storage: memory\n  listen: ['tcp:0:interface=127.0.0.1']\n  email_exceptions:\n"
+            "x:\n  storage: memory\n  limits: {header_timeout: 1}\n  listen:\n    - 'tcp:0:interface=127.0.0.1'\n"
+            "    - 'ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem'\n  email_exceptions:\n"
             f"    smtp_host: {host}\n    smtp_port: {port}\n"
             "    from_addr: registry@example.com\n    to_addr: [ops@example.com, second@example.com]\n"
             + "".join(f"    {name}: {value}\n" for name, value in options.items())
@@ -91,8 +93,9 @@ class MailCase(ProcessCase):
         daemon = self.run_program(
             BROKEN, ["--nodaemon", "--pidfile=", "docker-registry", "--config=c.yml", "--flavor=x"], self.trusting
         )
-        address = (await daemon.said.until(LISTENING))[1]
-        return daemon, int(address.rpartition(":")[2])
+        found = await daemon.said.until(r"listening on 127.0.0.1:(\d+), 127.0.0.1:(\d+), storing")
+        self.tls_port = int(found[2])
+        return daemon, int(found[1])
 
     def assertNoSecrets(self, *texts: str) -> None:
         for text in texts:
@@ -151,8 +154,10 @@ class MailTests(MailCase):
         inbox = self.inbox()
         self.configure(inbox.port)
         daemon, port = await self.broken()
-        for request in HOSTILE:
-            conversation = await self.connect(port)
+        slow = await self.connect(port)
+        slow.send(b"GET /v2/ HTTP/1.1\r\nHost: r\r\n")
+        for where, request in [*((port, each) for each in HOSTILE), *((self.tls_port, each) for each in HOSTILE)]:
+            conversation = await self.connect(where)
             conversation.send(request)
             if request in HOSTILE[::3]:
                 await self.ask(port, "GET /v2/")
@@ -160,6 +165,7 @@ class MailTests(MailCase):
             else:
                 conversation.transport.loseConnection()             # type: ignore[union-attr]
             await conversation.closed
+        await slow.closed
         await self.ask(port, BREAK)
         await inbox.until(1)
         await self.stop(daemon)

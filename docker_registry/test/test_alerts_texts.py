@@ -56,7 +56,9 @@ class TextsCase(SynchronousTestCase):
 
     def text(self, error: Exception, count: int = 0, kind: Kind = KIND, asked: object = Asked) -> Text:
         found = Fault(kind, 1e9, asked() if asked else None, failure(error), "")   # type: ignore[operator]
-        return self.texts.of_fault(found, Untold(kind, count, 50.0, 60.0), 1e9, ["A note."])
+        return self.texts.of_finding(
+            self.texts.finding(found), Untold(kind, count, 50.0, 60.0), 1e9, ["A note."]
+        )
 
     def mail(self, error: Exception) -> EmailMessage:
         mail = message(self.text(error), ENVELOPE)
@@ -105,13 +107,13 @@ class ContentTests(TextsCase):
                 raise StorageFailed("x") from error
         except StorageFailed:
             found = Failure()
-        body = self.texts.of_fault(Fault(KIND, 0.0, None, found, ""), Untold(KIND, 0, 0.0, 0.0), 0.0, []).body
+        body = self.texts.finding(Fault(KIND, 0.0, None, found, "")).details
         self.assertLess(body.index("No space left on device"), body.index("docker_registry.errors.StorageFailed: x"))
 
     def test_traceback_that_twisted_has_let_go_of(self) -> None:
         found = failure(KeyError("x"))
         found.cleanFailure()
-        body = self.texts.of_fault(Fault(KIND, 0.0, None, found, ""), Untold(KIND, 0, 0.0, 0.0), 0.0, []).body
+        body = self.texts.finding(Fault(KIND, 0.0, None, found, "")).details
         self.assertIn("in failure\n    raise error\nKeyError: 'x'", body)
 
     def test_end(self) -> None:

@@ -57,13 +57,13 @@ class Hook(Resource):
         self.attempts += 1
         if self.status == 0:
             return NOT_DONE_YET
+        request.setResponseCode(self.status)        # before anybody changes it, who waits for what comes
         if self.status == 200:
             self.events += json.loads(request.content.read())["events"]
             self.headers.append({
                 name.decode().lower(): values[0].decode() for name, values in request.requestHeaders.getAllRawHeaders()
             })
             self._look()
-        request.setResponseCode(self.status)
         return b""
 
     def until(self, count: int) -> Deferred[None]:

@@ -15,7 +15,18 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from docker_registry.workers.messages import BOARD, COUNTS, ORDERS, REPORTS, SOCKETS, Charge, Order, Report, line
+from docker_registry.workers.messages import (
+    BOARD,
+    COUNTS,
+    FAULT,
+    ORDERS,
+    REPORTS,
+    SOCKETS,
+    Charge,
+    Order,
+    Report,
+    line,
+)
 
 PROGRAM = """\
 import json, sys
@@ -36,6 +47,7 @@ class Hand(ProcessProtocol):
     :param counts: a descriptor of what workers count in, or -1.
     :param on_ready: called when it serves.
     :param on_end: called with the status that it ended with, negative if a signal did it.
+    :param on_fault: called with what it says of an exception.
     :ivar pid: 0 before it is started.
     :ivar is_ready: whether it serves.
     :ivar unanswered: pings since it answered last.
@@ -49,6 +61,7 @@ class Hand(ProcessProtocol):
         counts: int,
         on_ready: Callable[[Hand], None],
         on_end: Callable[[Hand, int], None],
+        on_fault: Callable[[bytes], None],
     ) -> None:
         self.number = charge.number
         self.pid = 0
@@ -58,6 +71,7 @@ class Hand(ProcessProtocol):
         self._counts = counts
         self._on_ready = on_ready
         self._on_end = on_end
+        self._on_fault = on_fault
         self._said = b""
         self._hears = True
         self._reloading: list[Deferred[None]] = []
@@ -109,7 +123,10 @@ class Hand(ProcessProtocol):
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         *lines, self._said = (self._said + data).split(b"\n")
         for each in lines:
-            self._take(Report(each.decode("ascii")))
+            if each.startswith(FAULT):
+                self._on_fault(each.removeprefix(FAULT))
+            else:
+                self._take(Report(each.decode("ascii")))
 
     def _take(self, report: Report) -> None:
         self.unanswered = 0

@@ -20,6 +20,9 @@ COUNTS = 5
 SOCKETS = 6
 """The first of those that listen; what comes after them is held open, and nothing else."""
 
+FAULT = b"fault "
+"""What a line begins with that a worker says of an exception; see `docker_registry.alerts.forwarding`."""
+
 _LENGTH = 10
 
 

@@ -10,7 +10,9 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from docker_registry import mail, watching
 from docker_registry.acceptor import Acceptor
+from docker_registry.alerts.forwarding import read
 from docker_registry.config.load import Loaded
 from docker_registry.config.problems import EXIT_STATUS
 from docker_registry.daemon import LAST_STEPS, Daemon
@@ -149,7 +151,7 @@ class Supervisor(Daemon):
         for hand in [place.hand for place in self._places if place.hand is not None]:
             if hand.is_ready and hand.unanswered > 1 and self.running:
                 self.log.error("worker {number}, process {pid}, does not answer: it is killed",
-                               number=hand.number, pid=hand.pid)
+                               number=hand.number, pid=hand.pid, alert="worker does not answer")
                 hand.kill()
             well = well and not (hand.is_ready and hand.unanswered)
             hand.ping()
@@ -171,7 +173,8 @@ class Supervisor(Daemon):
         stopped = not self.running or self._asked
         if not stopped:
             how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-            self.log.error("worker {number}, process {pid}, {how}", number=hand.number, pid=hand.pid, how=how)
+            self.log.error("worker {number}, process {pid}, {how}", number=hand.number, pid=hand.pid, how=how,
+                           alert="worker ended")
         if self._table is not None:
             self._table.of(hand.number)[PID.first] = 0
         if not place.is_ready:
@@ -292,7 +295,13 @@ def build(
     def make(number: int, on_ready: Callable[[Hand], None], on_end: Callable[[Hand, int], None]) -> Hand:
         log = {name: twistd.get(name) for name in ("logfile", "syslog", "prefix", "nodaemon", "reactor")}
         charge = Charge(number, loaded.source, loaded.file, loaded.flavor, loaded.listen, log)
-        return Hand(charge, counts, on_ready, on_end)
+        return Hand(charge, counts, on_ready, on_end, on_fault)
+
+    alerts = mail.alerts(reactor, loaded, watching.mails(table))
+
+    def on_fault(said: bytes) -> None:
+        if alerts is not None:
+            alerts.receive(*read(said))
 
     endpoints = entrances(reactor, loaded, accepts=False)
     service = Supervisor(
@@ -301,7 +310,7 @@ def build(
         board=board,
         workers=config.processes,
         table=table,
-        **parts(reactor, loaded, made, endpoints, Process(reactor), Notifier(environ)),
+        **parts(reactor, loaded, made, endpoints, Process(reactor), Notifier(environ), alerts),
     )
     service.companions += admin(reactor, loaded, table, service.give_up)
     return service

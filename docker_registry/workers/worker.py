@@ -14,6 +14,7 @@ from twisted.logger import Logger, globalLogBeginner
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
+from docker_registry import mail
 from docker_registry.config.load import Loaded, load_again
 from docker_registry.config.problems import EXIT_STATUS, ConfigError
 from docker_registry.deferreds import deferred
@@ -26,7 +27,18 @@ from docker_registry.registry.shared import Shared
 from docker_registry.service import RegistryService, core, parts, serving
 from docker_registry.systemd import Notifier
 from docker_registry.workers.board import Board
-from docker_registry.workers.messages import BOARD, COUNTS, ORDERS, REPORTS, SOCKETS, Charge, Order, Report, line
+from docker_registry.workers.messages import (
+    BOARD,
+    COUNTS,
+    FAULT,
+    ORDERS,
+    REPORTS,
+    SOCKETS,
+    Charge,
+    Order,
+    Report,
+    line,
+)
 
 
 class WorkerProcess(Process):
@@ -115,14 +127,20 @@ class Orders(LineOnlyReceiver):
         self._worker.orphaned()
 
 
-def build(reactor: Any, loaded: Loaded, board: Board, say: Callable[[Report], None]) -> Worker:
-    """The service of one worker."""
+def build(
+    reactor: Any, loaded: Loaded, board: Board, say: Callable[[Report], None], fault: Callable[[bytes], None]
+) -> Worker:
+    """The service of one worker.
+
+    :param fault: tells the parent, which mails, of an exception.
+    """
     config = loaded.config
     table = Table.shared(COLUMNS.width, COUNTS, board.row) if config.admin_listen else None
     made = core(reactor, config, table, Shared(board, board.uploads, board.making), joins=True)
     endpoints = [Inherited(reactor, text, fd) for fd, text in enumerate(config.listen, SOCKETS)]
-    what = parts(reactor, loaded, made, endpoints, WorkerProcess(reactor), ToParent(say))
-    return Worker(reactor, say=say, **serving(reactor, config, made, what, board.row))
+    alerts = mail.forwarder(reactor, loaded, fault)
+    what = parts(reactor, loaded, made, endpoints, WorkerProcess(reactor), ToParent(say), alerts)
+    return Worker(reactor, say=say, **serving(reactor, config, made, what))
 
 
 def prepare() -> Charge:
@@ -144,7 +162,10 @@ def main(reactor: Any, charge: Charge) -> None:
     def say(report: Report) -> None:
         orders.transport.write(line(report))    # type: ignore[union-attr]
 
-    worker = build(reactor, loaded, Board(BOARD, charge.number), say)
+    def fault(said: bytes) -> None:
+        orders.transport.write(FAULT + said + b"\n")   # type: ignore[union-attr]
+
+    worker = build(reactor, loaded, Board(BOARD, charge.number), say, fault)
     orders = Orders(worker)
     observer = log_observer(reactor, charge.twistd, loaded.config, worker.reloads)
     globalLogBeginner.beginLoggingTo([observer])
