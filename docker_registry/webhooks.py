@@ -54,7 +54,8 @@ def _endpoint(options: Options) -> Endpoint:
     headers = {name: ", ".join(each.get_secret_value() for each in values) for name, values in options.headers.items()}
     ignored = {*options.ignoredmediatypes, *options.ignore.mediatypes, *options.ignore.actions}
     return Endpoint(
-        options.name, options.url, headers, options.timeout, options.threshold, options.backoff, frozenset(ignored)
+        options.name, options.url.get_secret_value(), headers, options.timeout, options.threshold, options.backoff,
+        frozenset(ignored),
     )
 
 

@@ -10,10 +10,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_va
 
 from docker_registry.config.section import Section
 from docker_registry.config.values import (
+    TIME,
     Allowed,
     FromEnvironment,
     LocalPath,
-    Seconds,
     unsuitable,
     why_not_usable,
 )
@@ -22,8 +22,26 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-def _url(text: str) -> str:
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _go_duration(value: object) -> object:
+    """Seconds of what registry:2 has for a time: ``500ms``, ``1m30s``."""
+    if not isinstance(value, str) or not re.fullmatch(f"(?:{_PART.pattern})+", value):
+        return value
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(value))
+
+
+Patience = Annotated[
+    float, Allowed("seconds, or with units: 500ms, 30s, 1m30s"), BeforeValidator(_go_duration), TIME,
+    Field(allow_inf_nan=False),
+]
+
+
+def _url(value: SecretStr) -> SecretStr:
     """:raises PydanticCustomError: nothing could be sent there. The text has none of it: it may hold a password."""
+    text = value.get_secret_value()
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -35,7 +53,7 @@ def _url(text: str) -> str:
         raise unsuitable("with a user or a password; an Authorization field below headers says that")
     if parts.fragment or not text.isprintable() or " " in text:
         raise unsuitable("with a fragment, blanks or control characters")
-    return text
+    return value
 
 
 def _each_in_a_list(value: object) -> object:
@@ -73,8 +91,9 @@ class Endpoint(Section):
     """Where events are sent."""
 
     name: Annotated[str, Allowed("letters, digits, '.', '_', '-'")] = Field(description="Stands in the log.")
-    url: Annotated[str, AfterValidator(_url), Allowed("a URL of http or https")] = Field(
-        description="Events are sent there by POST, and nowhere else, whatever it answers."
+    url: Annotated[SecretStr, AfterValidator(_url), Allowed("a URL of http or https")] = Field(
+        description="Events are sent there by POST, and nowhere else, whatever it answers. The log names its host "
+        "only: often its path is all that keeps others from sending there."
     )
     disabled: bool = Field(default=False, description="Whether nothing is sent, nor kept to be sent.")
     headers: Annotated[
@@ -85,13 +104,13 @@ class Endpoint(Section):
         description="Sent along, such as `Authorization`; `Content-Type` takes the place of "
         "`application/vnd.docker.distribution.events.v2+json`.",
     )
-    timeout: Seconds = Field(default=5.0, ge=0.1, le=300, description="Until the endpoint must have answered.")
+    timeout: Patience = Field(default=5.0, ge=0.1, le=300, description="Until the endpoint must have answered.")
     threshold: int = Field(
         default=10, ge=1, le=1000,
         description="Failures in a row after which every attempt waits for `backoff`; those before it come after 1, 2, "
         "4 seconds and so on, up to that.",
     )
-    backoff: Seconds = Field(default=30.0, ge=1, le=86400, description="Before another attempt.")
+    backoff: Patience = Field(default=30.0, ge=1, le=86400, description="Before another attempt.")
     ignoredmediatypes: tuple[str, ...] = Field(default=(), description="The same as `mediatypes` of `ignore`.")
     ignore: Ignore = Field(default=Ignore(), description="What is not sent.")
 

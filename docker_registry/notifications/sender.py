@@ -34,7 +34,7 @@ class Endpoint:
     """
 
     name: str
-    url: str
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     timeout: float
     threshold: int

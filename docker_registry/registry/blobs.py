@@ -232,7 +232,7 @@ class Blobs:
             return
         key = layout.blob(digest)
         self.log.error("{key} is damaged: moved to quarantine; push an image that has {digest} to heal it",
-                       key=key, digest=str(digest))
+                       key=key, digest=str(digest), alert="damaged content")
         try:
             await self._storage.quarantine(key)
         except NotFound:

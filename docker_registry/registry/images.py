@@ -235,7 +235,8 @@ class Images:
         try:
             return Layer.from_bytes(record)
         except ValueError:
-            self.log.error("{key} cannot be read: push the image again", key=layout.image_layer(image))
+            self.log.error("{key} cannot be read: push the image again", key=layout.image_layer(image),
+                           alert="damaged content")
             return None
 
 

@@ -205,7 +205,8 @@ class Manifests:
             if manifest.digest != digest:
                 raise Damaged(key)
         except (Damaged, ManifestInvalid):
-            self.log.error("{key} is damaged: moved to quarantine; push the image again to heal it", key=key)
+            self.log.error("{key} is damaged: moved to quarantine; push the image again to heal it", key=key,
+                           alert="damaged content")
             await self._storage.quarantine(key)
             raise NotFound(key) from None
         if keep:

@@ -50,7 +50,8 @@ class Tags:
             link = await self._storage.get(layout.tag_link(repository, tag))
             return Digest.parse(link.decode("ascii").strip())
         except (Damaged, DigestInvalid, UnicodeDecodeError):
-            self.log.error("{repository}:{tag} is unreadable: push it again", repository=repository.name, tag=tag.name)
+            self.log.error("{repository}:{tag} is unreadable: push it again", repository=repository.name, tag=tag.name,
+                           alert="damaged content")
             raise NotFound(str(tag)) from None
 
     async def page(self, repository: Repository, after: str, limit: int) -> list[str]:

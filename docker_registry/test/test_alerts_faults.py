@@ -19,7 +19,10 @@ from twisted.web.server import Site
 from docker_registry import current
 from docker_registry.alerts.faults import Fault, Kind, fault
 from docker_registry.deferreds import Shield
-from docker_registry.errors import SourceGone, StorageFailed
+from docker_registry.errors import ManifestUnknown, SourceGone, StorageFailed
+from docker_registry.names import Tag
+from docker_registry.storage import layout
+from docker_registry.test.registry_case import LATEST, REPOSITORY, RegistryCase
 
 
 class Asked:
@@ -121,6 +124,27 @@ class OursTests(FaultCase):
         self.assertEqual(first.kind, second.kind)
         self.assertEqual(first.kind, Kind("storage full", "", ""))
         self.assertEqual((first.text, first.failure), ("a: no space left", None))
+
+
+class DamageTests(FaultCase, RegistryCase):
+    def setUp(self) -> None:
+        FaultCase.setUp(self)
+        RegistryCase.setUp(self)
+
+    def test_damaged_content(self) -> None:
+        """What was stored and cannot be read is mailed, as one kind; that a client asks for what never was is not."""
+        content = self.image(b"layer")
+        digest = self.push(content, LATEST)
+        self.fails(self.registry.manifests.get(REPOSITORY, Tag("none")), ManifestUnknown)
+        self.assertEqual(self.faults(), [])
+        self.now(self.put(layout.blob(digest), b"{}"))
+        self.fails(self.open().manifests.get(REPOSITORY, LATEST), ManifestUnknown)
+        self.now(self.put(layout.tag_link(REPOSITORY, LATEST), b"no digest"))
+        self.fails(self.open().manifests.get(REPOSITORY, LATEST), ManifestUnknown)
+        self.assertEqual([found.kind for found in self.faults()], [Kind("damaged content", "", "")] * 2)
+
+    async def put(self, key: str, content: bytes) -> None:
+        await self.storage.put(key, content)
 
 
 class NobodysTests(FaultCase):

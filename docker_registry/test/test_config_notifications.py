@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pydantic import SecretStr
+
 from docker_registry.config.notifications import Endpoint, Notifications
 from docker_registry.config.secrets import secrets
 from docker_registry.test.config_case import MARKER, ConfigCase
 
 FIELDS = "names of header fields, each with a value or a list of them"
-SECONDS = "seconds, or with a unit: 30s, 15m, 12h, 7d"
+SECONDS = "seconds, or with units: 500ms, 30s, 1m30s"
 
 PROBLEMS = [
     # an endpoint, and what is said of it
@@ -58,23 +60,31 @@ class NotificationOptionsTests(ConfigCase):
             self.assertEqual(self.notifications(options), Notifications())
 
     def test_as_registry_2_has_it(self) -> None:
-        """The example of its documentation, but for the unit of the time."""
+        """The example of its documentation."""
         found = self.notifications(
             "    events:\n      includereferences: true\n    endpoints:\n      - name: alistener\n"
             "        disabled: false\n        url: https://my.listener.com/event\n"
-            "        headers: {Authorization: [_env:TOKEN], X-Two: [a, b], X-One: c}\n        timeout: 1s\n"
-            "        threshold: 10\n        backoff: 1s\n        ignoredmediatypes:\n"
+            "        headers: {Authorization: [_env:TOKEN], X-Two: [a, b], X-One: c}\n        timeout: 500ms\n"
+            "        threshold: 10\n        backoff: 1m30s\n        ignoredmediatypes:\n"
             "          - application/octet-stream\n        ignore:\n          mediatypes:\n"
             "            - application/octet-stream\n          actions:\n            - pull\n",
             environ={"TOKEN": f"Bearer {MARKER}"},
         )
         self.assertTrue(found.events.includereferences)
         [endpoint] = found.endpoints
-        self.assertEqual((endpoint.name, endpoint.url), ("alistener", "https://my.listener.com/event"))
-        self.assertEqual((endpoint.timeout, endpoint.threshold, endpoint.backoff), (1.0, 10, 1.0))
+        self.assertEqual(endpoint.name, "alistener")
+        self.assertEqual(endpoint.url.get_secret_value(), "https://my.listener.com/event")
+        self.assertEqual((endpoint.timeout, endpoint.threshold, endpoint.backoff), (0.5, 10, 90.0))
         self.assertEqual([*secrets(endpoint.headers)], [f"Bearer {MARKER}", "a", "b", "c"])
         self.assertEqual(endpoint.ignore.actions, ("pull",))
 
     def test_defaults(self) -> None:
         [endpoint] = self.notifications("    endpoints: [{name: a, url: 'http://x/'}]\n").endpoints
-        self.assertEqual(endpoint, Endpoint(name="a", url="http://x/"))
+        self.assertEqual(endpoint, Endpoint(name="a", url=SecretStr("http://x/")))
+        self.assertEqual((endpoint.timeout, endpoint.backoff), (5.0, 30.0))
+
+    def test_url_is_a_secret(self) -> None:
+        """Often its path is all that there is of one."""
+        [endpoint] = self.notifications("    endpoints: [{name: a, url: 'http://x/hook/31337'}]\n").endpoints
+        self.assertNotIn("31337", repr(endpoint))
+        self.assertEqual([*secrets(endpoint)], ["http://x/hook/31337"])
