@@ -28,6 +28,7 @@ from docker_registry.names import ImageId
 from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.intake import Intake
 from docker_registry.registry.layers import MAX_CHAIN, Layer, is_checksum
+from docker_registry.registry.locks import Locks
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IReader, IRedirects, IStorage
 
@@ -55,10 +56,11 @@ class Image:
 class Images:
     log = Logger()
 
-    def __init__(self, storage: IStorage, blobs: Blobs, intake: Intake, shield: Shield) -> None:
+    def __init__(self, storage: IStorage, blobs: Blobs, intake: Intake, locks: Locks, shield: Shield) -> None:
         self._storage = storage
         self._blobs = blobs
         self._intake = intake
+        self._locks = locks
         self._shield = shield
         self._reading = DeferredSemaphore(PREPARING)
         self._preparing: Shared[ImageId, Layer] = Shared()
@@ -146,12 +148,15 @@ class Images:
     async def _prepare(self, image: Image) -> Layer:
         await self._reading.acquire()
         try:
-            layer = (await self.get(image.id)).layer
-            if layer is None:
-                layer = await self._adopt(image)
-            elif layer.unpacked is None:
-                layer = await self._intake.measure(lambda: self.open_layer(image), layer)
-            await self._storage.put(layout.image_layer(image.id), layer.to_bytes())
+            async with self._locks.held(("layer", image.id)):       # another process may be reading it
+                layer = (await self.get(image.id)).layer
+                if layer is not None and layer.unpacked is not None:
+                    return layer
+                if layer is None:
+                    layer = await self._adopt(image)
+                else:
+                    layer = await self._intake.measure(lambda: self.open_layer(image), layer)
+                await self._storage.put(layout.image_layer(image.id), layer.to_bytes())
         finally:
             self._reading.release()
         self.log.debug("prepared {image}: {size} bytes", image=str(image.id), size=layer.size)

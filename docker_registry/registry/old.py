@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from docker_registry.deferreds import outcomes, together
 from docker_registry.errors import Damaged, NameInvalid, NotFound
@@ -29,6 +30,8 @@ LATEST = "latest"
 
 
 class OldStore:
+    log = Logger()
+
     def __init__(self, storage: IStorage) -> None:
         self._storage = storage
         self._names = OldNames(storage)
@@ -41,6 +44,10 @@ class OldStore:
             if await self._holds(directory):
                 return True
         return False
+
+    async def has_tags(self, repository: Repository) -> bool:
+        """Whether `repositories` has it."""
+        return bool(await self._with_tags([Place(repository, await self._names.directories(repository))]))
 
     async def repositories(self, after: str, limit: int) -> list[Repository]:
         """At most ``limit`` repositories that have a tag, beyond ``after`` (which need not exist), in byte order."""
@@ -123,7 +130,12 @@ class OldStore:
 
         :raises NotFound: no such tag.
         """
-        return _image(await self._get(repository, lambda directory: layout.old_tag(directory, tag.name)))
+        try:
+            return _image(await self._get(repository, lambda directory: layout.old_tag(directory, tag.name)))
+        except Damaged as error:
+            self.log.error("{repository}:{tag} is unreadable: push it again. {error}",
+                           repository=repository.name, tag=tag.name, error=str(error))
+            raise NotFound(str(tag)) from None
 
     async def put_tag(self, repository: Repository, tag: Tag, image: str) -> None:
         await self._storage.put(layout.old_tag(await self._home(repository), tag.name), image.encode())

@@ -88,7 +88,7 @@ class Registry:
             storage, runner, settings, self.blobs, self.tags, locks, self._shield, self.events
         )
         self._intake = Intake(storage, runner)
-        self.images = Images(storage, self.blobs, self._intake, self._shield)
+        self.images = Images(storage, self.blobs, self._intake, locks, self._shield)
         self.image_pushes = ImagePushes(storage, self.images, self.blobs, self._intake, locks, self._shield)
         self.contents = Contents(storage, runner, self.images, self._intake, self._shield)
         self.image_tags = ImageTags(

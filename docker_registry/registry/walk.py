@@ -44,7 +44,7 @@ class Walk:
     async def holds_manifest(self, repository: Repository) -> bool:
         """Whether `page` has ``repository``."""
         return bool(
-            await self._storage.list(layout.manifests(repository), limit=1) or await self._old.tags(repository, "", 1)
+            await self._storage.list(layout.manifests(repository), limit=1) or await self._old.has_tags(repository)
         )
 
     async def holds_anything(self, repository: Repository) -> bool:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
+from typing import Any
 from urllib.parse import quote_plus
 
 from hypothesis import given, settings, strategies
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from docker_registry.errors import NameInvalid, NotFound, RepositoryUnknown, TagUnknown
+from docker_registry.errors import Damaged, NameInvalid, NotFound, RepositoryUnknown, TagUnknown
 from docker_registry.names import ImageId, Repository, Tag
 from docker_registry.registry.old import OldStore
 from docker_registry.storage.memory import MemoryStorage
-from docker_registry.test.registry_case import LATEST, RegistryCase
+from docker_registry.test.registry_case import LATEST, REPOSITORY, RegistryCase
 
 IMAGE = "a" * 64
 ELSEWHERE = "b" * 64
@@ -137,6 +140,23 @@ class CostTests(OldCase):
             self.tags("team/app/web")
         self.assertEqual(self.listed, ["repositories/team", *[f"repositories/team/{twice('app/web')}"] * 3])
 
+    def noted(self, call: Callable[[str], Any], asked: list[str]) -> Callable[[str], Any]:
+        def ask(key: str) -> Any:
+            asked.append(key)
+            return call(key)
+
+        return ask
+
+    def test_tag_that_is_not_old(self) -> None:
+        """One that has a link is found without looking at what is old."""
+        self.push(self.image(b"layer"))
+        asked: list[str] = []
+        for name in ("get", "stat"):
+            self.patch(self.storage, name, self.noted(getattr(self.storage, name), asked))
+        self.listed.clear()
+        self.now(self.registry.manifests.get(REPOSITORY, LATEST))
+        self.assertEqual([key for key in [*asked, *self.listed] if not key.startswith("docker/")], [])
+
     def test_catalogue_of_what_is_not_old(self) -> None:
         self.names()
         self.assertEqual(self.listed, ["repositories/library", "repositories"])
@@ -191,6 +211,20 @@ class TagsTests(OldCase):
     def test_content_is_stripped(self) -> None:
         self.keep("team/app", content=f" {IMAGE}\r\n")
         self.assertEqual(self.now(self.old.tag(Repository("team/app"), LATEST)), IMAGE)
+
+    def test_unreadable(self) -> None:
+        """It is no tag, and does not keep the others from being listed."""
+        self.keep("team/app", "tag_good", "tag_bad")
+        reading = self.storage.get
+
+        def get(key: str) -> Deferred[bytes]:
+            return fail(Damaged(key)) if key.endswith("tag_bad") else reading(key)
+
+        self.patch(self.storage, "get", get)
+        name = Repository("team/app")
+        self.assertEqual(self.now(self.registry.image_tags.all(name)), {"good": ImageId(IMAGE)})
+        self.fails(self.registry.image_tags.get(name, Tag("bad")), TagUnknown)
+        self.assertIn("team/app:bad is unreadable: push it again", "\n".join(self.logged))
 
     def test_both_forms(self) -> None:
         """They are read as one; what the newer version wrote counts, and nothing comes back when that is deleted."""

@@ -19,13 +19,34 @@ from docker_registry.errors import (
     TagUnknown,
 )
 from docker_registry.names import ImageId, Repository, Tag
+from docker_registry.registry.registry import Registry
+from docker_registry.registry.shared import Shared
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IReader
 from docker_registry.test.clients import old_stores
 from docker_registry.test.clients.v1_images import payload_sum
-from docker_registry.test.registry_case import LATEST, Parts, RegistryCase
+from docker_registry.test.registry_case import LATEST, Direct, Parts, RegistryCase
 
 APP = Repository("team/app")
+
+
+class Numbers:
+    """An `Exclusion` of two processes, in one."""
+
+    def __init__(self, taken: set[int]) -> None:
+        self._taken = taken
+        self._own: set[int] = set()
+
+    def take(self, number: int) -> bool:
+        if number in self._taken - self._own:
+            return False
+        self._own.add(number)
+        self._taken.add(number)
+        return True
+
+    def give(self, number: int) -> None:
+        self._own.discard(number)
+        self._taken.discard(number)
 
 
 class OldImageCase(RegistryCase):
@@ -155,6 +176,36 @@ class PreparingTests(OldImageCase):
         for registry in (self.registry, self.open()):
             self.now(registry.manifests.get(APP, LATEST))
         self.assertEqual(sum(opened.values()), 3)
+
+    def test_once_in_all_processes(self) -> None:
+        """Who comes second waits for the first, and reads nothing."""
+        taken: set[int] = set()
+        one, other = (
+            Registry(self.storage, Direct(), self.clock, self.settings, self.clock.seconds, Shared(Numbers(taken)))
+            for _ in range(2)
+        )
+        reading = self.noted_open()
+        answer = self.hold_layer()
+        pulls = [Deferred.fromCoroutine(each.manifests.get(Repository("base"), LATEST)) for each in (one, other)]
+        self.clock.pump([0.02] * 10)
+        answer()
+        self.clock.pump([0.02] * 20)
+        self.assertEqual(len({self.successResultOf(pull).digest for pull in pulls}), 1)
+        self.assertEqual(reading, [f"images/{old_stores.id_of('base')}/layer"])
+        self.assertEqual(taken, set())
+
+    def noted_open(self) -> list[str]:
+        """What of the images is opened from now on."""
+        opened: list[str] = []
+        opening = self.storage.open
+
+        def note(key: str, offset: int = 0) -> Deferred[IReader]:
+            if key.startswith("images/"):
+                opened.append(key)
+            return opening(key, offset)
+
+        self.patch(self.storage, "open", note)
+        return opened
 
     def test_set_meanwhile(self) -> None:
         """A v2 push that comes while the old image is read is what the tag stands for."""
