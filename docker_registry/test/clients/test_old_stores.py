@@ -3,13 +3,16 @@ protocols."""
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
+import random
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -25,7 +28,7 @@ from docker_registry.test.clients.v1_clients import Docker, Docker07, Docker15
 from docker_registry.test.clients.v1_images import Chain, contents, image, unpacked
 from docker_registry.test.layer_case import member, tar
 
-State = dict[str, tuple[int, int, str]]
+State = dict[str, tuple[object, ...]]
 
 
 def state_of(root: Path) -> State:
@@ -53,18 +56,39 @@ def repository_of(name: str) -> str:
 
 
 class OldStoreCase(SynchronousTestCase):
-    """:cvar name: of the tree."""
+    """:cvar name: of the tree.
+    :cvar only_reads: whether one daemon serves all tests of the class.
+    """
 
     timeout = 300
     name = "seed"
+    only_reads = False
+    first: dict[type, OldStoreCase] = {}
 
     def setUp(self) -> None:
+        if type(self) in self.first:
+            vars(self).update({name: vars(self.first[type(self)])[name] for name in self.kept})
+            return
         self.work = Path(tempfile.mkdtemp(prefix="old-"))
-        self.addCleanup(shutil.rmtree, self.work, ignore_errors=True)
         self.tree = old_stores.TREES[self.name](self.work / "store")
-        self.registry = self.opened()
-        self.addCleanup(self.registry.stop)
+        self.prepare()
         self.before = self.state()
+        self.registry = self.opened()
+        if self.only_reads:
+            self.first[type(self)] = self
+            atexit.register(self.leave)
+        else:
+            self.addCleanup(self.leave)
+
+    kept: tuple[str, ...] = ("work", "tree", "before", "registry")
+    """What belongs to the daemon."""
+
+    def leave(self) -> None:
+        self.registry.stop()
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def prepare(self) -> None:
+        """Put what was left where the registry is to find it."""
 
     def opened(self) -> Ours:
         """A registry on what was left."""
@@ -84,6 +108,10 @@ class OldStoreCase(SynchronousTestCase):
         for name, tags in self.tree.tags.items():
             for tag, id in tags.items():
                 yield name, tag, id
+
+    def one_of_each(self) -> list[tuple[str, str, str]]:
+        """As `served`, one tag of each repository."""
+        return list({name: (name, tag, id) for name, tag, id in self.served()}.values())
 
     def pulled_by_v1(self, kind: type[Docker], name: str, tag: str) -> Chain:
         return kind(self.registry.host).pull(name, tag)
@@ -121,8 +149,8 @@ class OldStoreCase(SynchronousTestCase):
         return tags
 
 
-class OldStoreTests:
-    """What holds for each of the trees."""
+class ReadingTests:
+    """What holds for each of the trees, as long as it is only read."""
 
     def test_listed(self: Any) -> None:
         """Page by page, in order; nothing that is no repository, or that v2 could not name."""
@@ -181,9 +209,12 @@ class OldStoreTests:
         for name, tag, id in self.served():
             self.assertEqual(self.get(f"/v1/repositories/{name}/tags/{tag}"), id)
 
+class WritingTests:
+    """What holds for each of the trees when it is written to."""
+
     def test_pushed_to_by_v1(self: Any) -> None:
         """On top of what is there, over it, and beside it; who pulls by v2 gets it."""
-        for name, tag, id in list(self.served()):
+        for name, tag, id in self.one_of_each():
             if len(id) < 64:
                 continue
             pushed = (*self.tree.chain(id), image(id))
@@ -194,7 +225,7 @@ class OldStoreTests:
             self.assertEqual(contents(self.pulled_by_v2(name, tag)), contents(archives))
             self.assertIn(tag, self.tags_of(name))
 
-    def test_a_push_that_was_cut_then_goes_on_now(self: Any) -> None:
+    def test_goes_on_with_what_was_left_half(self: Any) -> None:
         for name in ("unfinished", "no-layer"):
             (base,) = {chain[-2] for chain in map(self.tree.chain, self.tree.tags["broken"].values())}
             pushed = (*self.tree.chain(base.id), image(base.id, id=old_stores.id_of(name)))
@@ -206,18 +237,18 @@ class OldStoreTests:
     def test_pushed_to_by_v2(self: Any) -> None:
         """What is pushed over an old tag is what it stands for, in both; what is deleted is gone in both."""
         need(("skopeo", "skopeo"))
-        for name, tag, id in list(self.served()):
+        for name, tag, id in self.one_of_each():
             archive = self.pushed_by_v2(name, tag)
-            self.assertEqual(self.pulled_by_v2(name, tag), [archive])
             (pulled,) = self.pulled_by_v1(Docker15, name, tag)
             self.assertEqual(pulled.archive, archive)
             self.assertNotEqual(pulled.id, id)
-        for name, tag, _ in self.served():
+        self.assertEqual(self.pulled_by_v2(name, tag), [archive])
+        for name, tag, _ in self.one_of_each():
             self.assertEqual(self.registry.request("DELETE", f"/v2/{name}/manifests/{tag}")[0], 202)
             self.get(f"/v1/repositories/{name}/tags/{tag}", 404)
         self.registry.stop()
         self.registry.start()
-        for name, tag, _ in self.served():
+        for name, tag, _ in self.one_of_each():
             self.get(f"/v2/{name}/manifests/{tag}", 404)
             self.assertNotIn(tag, self.get(f"/v1/repositories/{name}/tags"))
 
@@ -236,12 +267,18 @@ class OldStoreTests:
         self.assertUnchanged(*gone)
 
 
-class SeedTests(OldStoreTests, OldStoreCase):
+class SeedReadingTests(ReadingTests, OldStoreCase):
+    name = "seed"
+    only_reads = True
+
+
+class SeedWritingTests(WritingTests, OldStoreCase):
     name = "seed"
 
 
-class V07Tests(OldStoreTests, OldStoreCase):
+class V07ReadingTests(ReadingTests, OldStoreCase):
     name = "0.7"
+    only_reads = True
 
     def test_what_was_said(self) -> None:
         for path in ("json", "tags/latest/json", "tags/_json/json"):
@@ -249,7 +286,16 @@ class V07Tests(OldStoreTests, OldStoreCase):
         self.assertEqual(self.get("/v1/repositories/team/secret/properties"), {"access": "private"})
 
 
-class V091Tests(OldStoreTests, OldStoreCase):
+class V07WritingTests(WritingTests, OldStoreCase):
+    name = "0.7"
+
+
+class V091ReadingTests(ReadingTests, OldStoreCase):
+    name = "0.9.1"
+    only_reads = True
+
+
+class V091WritingTests(WritingTests, OldStoreCase):
     name = "0.9.1"
 
     def test_both_forms_are_one(self) -> None:
@@ -260,3 +306,60 @@ class V091Tests(OldStoreTests, OldStoreCase):
         self.assertEqual(self.registry.request("DELETE", "/v1/repositories/both/b/c/")[0], 200)
         self.get("/v2/both/b/c/tags/list", 404)
         self.assertFalse([path for path in self.state() if path.startswith("repositories/both/")])
+
+
+class LinkTests(OldStoreCase):
+    """Symbolic links that lead out of the store are not followed (T7); those that stay in it are."""
+
+    def prepare(self) -> None:
+        outside, root = self.work / "outside", self.tree.root
+        self.outside = old_stores.OldTree(outside)
+        image = self.outside.image("outside")
+        self.outside.tag("team/app", "team/app", "latest", image.id)
+        (root / "images" / image.id).symlink_to(outside / "images" / image.id)
+        (root / "repositories" / "team" / "link").symlink_to(outside / "repositories" / "team" / "app")
+        (root / "repositories" / "team" / "app" / "tag_out").symlink_to(outside / "repositories/team/app/tag_latest")
+        self.tree.tag("team/app", "team/app", "image", image.id)
+        base, app = old_stores.id_of("base"), old_stores.id_of("app")
+        for name, target in (("out", outside / "images" / image.id / "layer"), ("in", Path("..", base, "layer"))):
+            made = self.tree.image(name, base)
+            self.tree.without(made, "layer")
+            (root / "images" / made.id / "layer").symlink_to(target)
+            self.tree.tag("team/app", "team/app", f"layer-{name}", made.id)
+        (root / "repositories" / "team" / "app" / "tag_in").symlink_to("tag_1.0")
+        self.assertEqual((root / "repositories" / "team" / "app" / "tag_in").read_text(), app)
+        self.elsewhere = state_of(outside)
+
+    def test_links(self) -> None:
+        self.assertNotIn("team/link", self.get("/v2/_catalog")["repositories"])
+        self.get("/v2/team/link/tags/list", 404)
+        self.assertEqual(self.get("/v1/repositories/team/app/tags/in"), old_stores.id_of("app"))
+        for tag, status in (("out", 404), ("image", 404), ("layer-out", 404), ("layer-in", 200), ("in", 200)):
+            self.get(f"/v2/team/app/manifests/{tag}", status)
+        for name in ("outside", "out"):
+            for what in ("json", "layer", "ancestry"):
+                self.get(f"/v1/images/{old_stores.id_of(name)}/{what}", 404)
+        self.assertEqual(self.registry.request("DELETE", "/v1/repositories/team/link/")[0], 404)
+        self.assertEqual(self.registry.request("DELETE", "/v1/repositories/team/app/")[0], 200)
+        self.assertEqual(state_of(self.work / "outside"), self.elsewhere)
+
+
+class CrowdTests(OldStoreCase):
+    def prepare(self) -> None:
+        content = random.Random(0).randbytes(20_000_000)
+        base = self.tree.image("large", None, member("large", content), pack=old_stores.as_it_is)
+        for number in range(4):
+            image = self.tree.image(f"child{number}", base.id, member("large", content[number:]))
+            self.tree.tag(f"crowd/r{number}", f"crowd/r{number}", "latest", image.id)
+
+    def test_prepared_once(self) -> None:
+        """Twenty clients pull four images on one layer at the same time, and nobody has pulled them before."""
+        paths = [f"/v2/crowd/r{number % 4}/manifests/latest" for number in range(20)]
+        with ThreadPoolExecutor(20) as clients:
+            pulled = list(clients.map(self.get, paths))
+        self.assertEqual(len({json.dumps(each) for each in pulled}), 4)
+        prepared = [line for line in self.registry.daemon.output if "prepared " in line]
+        names = ("large", *(f"child{number}" for number in range(4)))
+        for name in names:
+            self.assertEqual(len([line for line in prepared if old_stores.id_of(name) in line]), 1, name)
+        self.assertEqual(len(prepared), len(names))
