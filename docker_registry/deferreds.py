@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from docker_registry.errors import SourceGone
+from docker_registry.errors import CLIENTS
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -111,8 +111,8 @@ class Shield:
             self._running.discard(running)
             if not waiting.called:
                 waiting.callback(result)            # a Failure starts the errbacks
-            elif isinstance(result, Failure) and result.check(SourceGone) is None:
-                # Whoever asked has gone: what failed would otherwise be forgotten.
+            elif isinstance(result, Failure) and result.check(*CLIENTS) is None:
+                # Whoever asked has gone: what failed would otherwise be forgotten. What he did wrong may be.
                 self.log.failure("work failed after its client had gone", result)
             if not self._running:
                 idle, self._idle = self._idle, []

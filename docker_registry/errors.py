@@ -198,6 +198,10 @@ class ImageInProgress(Refused):
     pass
 
 
+CLIENTS = (Unknown, Invalid, Refused, SourceGone)
+"""What clients do, wrong or not; nothing that an operator could mend."""
+
+
 class StorageError(RegistryError):
     """The backend failed."""
 

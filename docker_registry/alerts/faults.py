@@ -16,15 +16,15 @@ from twisted.python.failure import Failure
 import docker_registry
 from docker_registry import current
 from docker_registry.current import Asked
-from docker_registry.errors import SourceGone
+from docker_registry.errors import CLIENTS
 
 _PACKAGE = "docker_registry."
 _MAIL = "docker_registry.alerts."
 _ROOT = str(Path(docker_registry.__file__).parent) + os.sep
 _MAIL_ROOT = str(Path(__file__).parent) + os.sep
 
-_NOBODYS = (CancelledError, ConnectionClosed, SourceGone, SSL.Error)
-"""Clients that go away, or do not get as far as to be clients."""
+_NOBODYS = (CancelledError, ConnectionClosed, SSL.Error, *CLIENTS)
+"""Clients that go away, or do not get as far as to be clients; and what they do wrong, should anybody log that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.endpoints import TCP4ServerEndpoint
 
 from docker_registry.deferreds import deferred
+from docker_registry.registry.documents import OCI_MANIFEST
 from docker_registry.test.certificates import make_certificate
 from docker_registry.test.mail_servers import Inbox, Script
 from docker_registry.test.process_case import SERVE, TWISTD, Daemon, ProcessCase, reactor
@@ -58,6 +59,15 @@ HOSTILE = [
     b"\0" * 100,
     b"BREW /v2/ HTTP/1.1\r\nHost: r\r\n\r\n",
 ]
+
+
+_DESCRIBED = '{"mediaType": "a/b", "size": 1, "digest": "sha256:%s"}' % ("0" * 64)
+_CONTENT = f'{{"schemaVersion": 2, "mediaType": "{OCI_MANIFEST}", "config": {_DESCRIBED}, "layers": [{_DESCRIBED}]}}'
+MANIFEST = (
+    f"PUT /v2/x/manifests/y HTTP/1.1\r\nHost: r\r\nContent-Type: {OCI_MANIFEST}\r\n"
+    f"Content-Length: {len(_CONTENT)}\r\n\r\n{_CONTENT}"
+).encode()
+"""In order, but for its blobs, which nobody has pushed."""
 
 
 class MailCase(ProcessCase):
@@ -166,6 +176,10 @@ class MailTests(MailCase):
                 conversation.transport.loseConnection()             # type: ignore[union-attr]
             await conversation.closed
         await slow.closed
+        for _ in range(20):                 # what is wrong with it is found when nobody is there any more
+            conversation = await self.connect(port)
+            conversation.send(MANIFEST)
+            conversation.transport.abortConnection()                # type: ignore[union-attr]
         await self.ask(port, BREAK)
         await inbox.until(1)
         await self.stop(daemon)

@@ -19,7 +19,14 @@ from twisted.web.server import Site
 from docker_registry import current
 from docker_registry.alerts.faults import Fault, Kind, fault
 from docker_registry.deferreds import Shield
-from docker_registry.errors import ManifestUnknown, SourceGone, StorageFailed
+from docker_registry.errors import (
+    DigestMismatch,
+    ManifestBlobUnknown,
+    ManifestUnknown,
+    SourceGone,
+    StorageFailed,
+    TooManyUploads,
+)
 from docker_registry.names import Tag
 from docker_registry.storage import layout
 from docker_registry.test.registry_case import LATEST, REPOSITORY, RegistryCase
@@ -102,8 +109,11 @@ class OursTests(FaultCase):
         self.assertEqual([found.kind.name for found in self.faults()], ["KeyError", "KeyError"])
 
     def test_shielded_work(self) -> None:
-        """Fails after its client has gone: still a fault, unless it is that."""
-        for error, expected in ((KeyError(), 1), (SourceGone(), 0)):
+        """Fails after its client has gone: still a fault, unless it is what the client did."""
+        for error, expected in (
+            (KeyError(), 1), (StorageFailed(), 1), (SourceGone(), 0), (ManifestBlobUnknown([]), 0),
+            (DigestMismatch(), 0), (ManifestUnknown(), 0), (TooManyUploads(), 0),
+        ):
             gate: Deferred[None] = Deferred()
 
             async def work(gate: Deferred[None] = gate) -> None:
@@ -113,6 +123,7 @@ class OursTests(FaultCase):
             waiting.addErrback(lambda _: None)
             waiting.cancel()
             gate.errback(failure(error))
+            self.assertEqual(len([event for event in self.events if "log_failure" in event]), expected)
             self.assertEqual(len(self.faults()), expected)
 
     def test_alert(self) -> None:
@@ -149,9 +160,10 @@ class DamageTests(FaultCase, RegistryCase):
 
 class NobodysTests(FaultCase):
     def test_clients_that_go(self) -> None:
-        for error in (CancelledError(), ConnectionDone(), ConnectionLost(), SourceGone(), SSL.Error()):
+        errors = CancelledError(), ConnectionDone(), ConnectionLost(), SourceGone(), SSL.Error(), DigestMismatch()
+        for error in errors:
             Broken().fail(error)
-        self.assertEqual(len(self.events), 5)
+        self.assertEqual(len(self.events), len(errors))
         self.assertEqual(self.faults(), [])
 
     def test_less_than_an_error(self) -> None:
