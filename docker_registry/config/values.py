@@ -101,6 +101,23 @@ def _split(text: str) -> tuple[str, list[str], dict[str, str]]:
     return kind, [each for each in plain if "=" not in each], dict(each.split("=", 1) for each in plain if "=" in each)
 
 
+def reachable(text: str) -> tuple[str, int] | str | None:
+    """Where a program of this machine reaches an endpoint: host and port, or the path of a socket.
+
+    ``None`` where it takes more than that: TLS, a proxy's line, a socket of systemd.
+    """
+    kind, unnamed, named = _split(text)
+    if text.startswith("haproxy:"):
+        return None
+    if kind == "unix":
+        return named.get("address") or unnamed[0]
+    if kind not in ("tcp", "tcp6"):
+        return None
+    every, here = ("::", "::1") if kind == "tcp6" else ("0.0.0.0", "127.0.0.1")
+    host = named.get("interface") or every
+    return here if host == every else host, int(named["port"] if "port" in named else unnamed[0])
+
+
 def tls_key(text: str) -> str | None:
     """The file with the private key of an endpoint that speaks TLS."""
     kind, _, named = _split(text)

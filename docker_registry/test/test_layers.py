@@ -12,6 +12,7 @@ import docker_registry
 
 LAYERS = [
     ["tap", "cli"],
+    ["commands"],
     ["warm", "leftovers", "workers"],
     ["service"],
     ["daemon"],

@@ -1,0 +1,115 @@
+"""``docker-registry status``"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import click
+
+from docker_registry.commands.asking import Answer, NoAnswer, ask, holder
+from docker_registry.commands.options import CONFIG, FLAVOR, JSON, loaded, print_json
+from docker_registry.config.load import Loaded
+
+NOT_READY, NOT_RUNNING = 1, 3
+"""The latter as init scripts have it (LSB, "program is not running")."""
+
+
+@click.command()
+@CONFIG
+@FLAVOR
+@JSON
+def status(config: str | None, flavor: str | None, as_json: bool) -> None:
+    """Say how the daemon with this configuration is.
+
+    It is asked through `admin_listen`; without that, no more can be said than which process has the store.
+
+    Status 0: it serves. 1: it runs, and does not serve. 3: it does not run. 78: the configuration is wrong.
+
+    Example: docker-registry status --config config.yml --flavor prod
+    """
+    found = loaded(config, flavor)
+    reasons: list[str] = []
+    for endpoint in found.config.admin_listen:
+        try:
+            answer = ask(endpoint)
+        except NoAnswer as error:
+            reasons.append(str(error))
+            continue
+        _tell(answer, as_json)
+        raise SystemExit(0 if answer.is_ready else NOT_READY)
+    _tell_by_store(found, reasons, as_json)
+
+
+def _tell(answer: Answer, as_json: bool) -> None:
+    if as_json:
+        print_json({
+            "running": True, "ready": answer.is_ready, "reason": answer.standing.get("reason"),
+            "asked": answer.where, "workers": answer.standing["workers"], **dict(_numbers(answer.figures)),
+        })
+        return
+    click.echo(f"{'ready' if answer.is_ready else 'not ready: ' + str(answer.standing.get('reason'))}")
+    for worker in answer.standing["workers"]:
+        click.echo(f"  process {worker['pid']}: {worker['state']}, its store {_store(worker['store'])}")
+    for name, number in _numbers(answer.figures):
+        click.echo(f"  {_SAID[name]:22}{_shown(name, number)}")
+    click.echo(f"  {'asked':22}{answer.where}")
+
+
+def _store(said: str) -> str:
+    return {"works": "works", "fails": "does not work"}.get(said, "was not tried lately")
+
+
+def _numbers(figures: dict[str, float]) -> Iterator[tuple[str, int]]:
+    for name, metric in _METRICS.items():
+        value = figures.get(metric, figures.get(metric.replace("process_", "registry_worker_"), 0.0))
+        yield name, int(time.time() - value) if name == "uptime_seconds" and value else int(value)
+
+
+_METRICS = {
+    "uptime_seconds": "process_start_time_seconds",
+    "requests": "registry_http_requests_total",
+    "failed_requests": "failed_requests",
+    "in_flight": "registry_http_in_flight_requests",
+    "connections": "registry_http_connections",
+    "uploads": "registry_uploads_open",
+    "memory_bytes": "process_resident_memory_bytes",
+}
+_SAID = {
+    "uptime_seconds": "runs since",
+    "requests": "requests",
+    "failed_requests": "of them failed (5xx)",
+    "in_flight": "requests in flight",
+    "connections": "connections",
+    "uploads": "open uploads",
+    "memory_bytes": "memory",
+}
+
+
+def _shown(name: str, number: int) -> str:
+    if name == "memory_bytes":
+        return f"{number / 1e6:.0f} MB"
+    if name == "uptime_seconds":
+        hours, rest = divmod(number, 3600)
+        return f"{hours} h {rest // 60} min {rest % 60} s"
+    return str(number)
+
+
+def _tell_by_store(found: Loaded, reasons: list[str], as_json: bool) -> None:
+    """What can be said when nobody answers."""
+    path = found.config.storage_path if found.config.storage == "local" else None
+    pid = holder(path) if path is not None else None
+    if not found.config.admin_listen:
+        reasons.append("admin_listen is empty: nobody can be asked")
+    if as_json:
+        print_json({"running": pid is not None, "ready": None, "reason": "; ".join(reasons), "pid": pid})
+    elif pid is None:
+        click.echo("not running, as far as can be told")
+    else:
+        click.echo(f"running: process {pid} has {path}")
+    if not as_json:
+        for reason in reasons:
+            click.echo(f"  {reason}")
+    if pid is None:
+        raise SystemExit(NOT_RUNNING)
+    raise SystemExit(NOT_READY if found.config.admin_listen else 0)
