@@ -104,9 +104,14 @@ def _running(home: Path, group: Group, compared: bool, unsynced: bool) -> Iterat
     """The registries of one group; their storage is gone afterwards."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=home.parent, prefix=home.name)))
+        other: Registry | None = None
+        if group.against is not None:
+            other = Ours("ours otherwise", directory / "other", options=group.against)
+        elif compared:
+            other = Other("the other", directory / "other")
         contestants = Contestants(
             Ours("ours", directory / "ours", options=group.options),
-            Other("the other", directory / "other") if compared else None,
+            other,
             Ours("ours, sync: false", directory / "unsynced", sync=False) if unsynced else None,
         )
         for registry in contestants.all:

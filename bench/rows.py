@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench import client, wrk
@@ -70,12 +70,14 @@ class Group:
     :ivar prepare: called for each registry; makes what the rows push, and pushes what they pull.
     :ivar alone: whether the other registry has no part in it.
     :ivar options: of ours.
+    :ivar against: options of ours as it is compared with, in the other registry's place.
     """
 
     rows: Sequence[Row]
     prepare: Callable[[Registry], None]
     alone: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
+    against: Mapping[str, object] | None = None
 
 
 def groups(sizes: Sizes, making: Client, files: Path) -> Iterator[Group]:
@@ -88,6 +90,8 @@ def groups(sizes: Sizes, making: Client, files: Path) -> Iterator[Group]:
     if wrk.is_installed():
         image = Image()
         yield Group(list(_requests(sizes, image)), image.push)
+        watched = {"access_log_file": f"{files}/access.log", "admin_listen": ["tcp:0:interface=127.0.0.1"]}
+        yield Group(list(_watched(sizes, image)), image.push, options=watched, against={"access_log": "off"})
     yield Group(list(_downloads(sizes, making, large)), large.push)
     upload, layers = Large(sizes.upload, files), Large(sizes.layer, files)
     yield Group(list(_uploads(sizes, making, upload)), lambda _: upload.make())
@@ -169,6 +173,13 @@ def _requests(sizes: Sizes, image: Image) -> Iterator[Row]:
         for what, target, ratio in kinds:
             for connections in sizes.connections:
                 yield _request_row(sizes, what, target, connections, keep_alive, Target(ratio if keep_alive else 4))
+
+
+def _watched(sizes: Sizes, image: Image) -> Iterator[Row]:
+    """What it costs to be seen: the access log in a file, and metrics."""
+    for connections in sizes.connections:
+        row = _request_row(sizes, "manifest by tag", lambda: image.target("latest"), connections, True, Target(0.9))
+        yield replace(row, what=f"{row.what}, with access log and metrics, beside without")
 
 
 def _request_row(

@@ -29,7 +29,7 @@ from docker_registry.metrics.requests import RequestCounts
 from docker_registry.metrics.table import Family, Table
 from docker_registry.registry.registry import Registry
 from docker_registry.storage.interface import IStorage
-from docker_registry.storage.timed import TimedStorage
+from docker_registry.storage.timed import timed_storage
 from docker_registry.threads import Runner
 from docker_registry.web.access_log import FORMS, AccessLog
 from docker_registry.web.request import Request
@@ -43,7 +43,7 @@ def table_of_one(config: Config) -> Table | None:
 
 def timed(storage: IStorage, config: Config, table: Table | None) -> IStorage:
     """``storage``, its actions counted."""
-    return storage if table is None else TimedStorage(storage, ActionCounts(table, config.storage))
+    return storage if table is None else timed_storage(storage, ActionCounts(table, config.storage))
 
 
 def access_log(reactor: Any, config: Config, runner: Runner) -> Lines | None:

@@ -20,7 +20,7 @@ DELAY = 1.0
 LAST = 5.0
 """Seconds in which the last lines must be written."""
 
-BATCH = 64 << 10
+BATCH = 256 << 10
 """Bytes that are written without waiting for more."""
 
 MOST = 4 << 20

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from docker_registry.metrics.families import ACTION_ERRORS, ACTION_SECONDS, ACTIONS, DRIVERS, DURATIONS, NANOSECONDS
-from docker_registry.metrics.table import Table, observe
+from docker_registry.metrics.table import Table
+from docker_registry.storage.timed import Cells
+
+_BOUNDS = tuple(int(bound * NANOSECONDS) for bound in DURATIONS)
 
 
 class ActionCounts:
-    """To be told of each action, see `docker_registry.storage.timed`.
+    """Where the actions of a store are counted, see `docker_registry.storage.timed`.
 
     :param driver: the kind of store, one of `DRIVERS`.
     """
 
     def __init__(self, table: Table, driver: str) -> None:
         self._own = table.own
-        at = DRIVERS.index(driver)
-        self._columns = {
-            action: (ACTION_SECONDS.at(at, number), ACTION_ERRORS.at(at, number))
-            for number, action in enumerate(ACTIONS)
-        }
+        self._driver = DRIVERS.index(driver)
 
-    def __call__(self, action: str, seconds: float, failed: bool) -> None:
-        durations, errors = self._columns[action]
-        observe(self._own, durations, DURATIONS, seconds, NANOSECONDS)
-        if failed:
-            self._own[errors] += 1
+    def __call__(self, action: str) -> Cells:
+        number = ACTIONS.index(action)
+        first = ACTION_SECONDS.at(self._driver, number)
+        return Cells(self._own, first, _BOUNDS, first + len(_BOUNDS) + 1, ACTION_ERRORS.at(self._driver, number))

@@ -6,6 +6,7 @@ The names and labels of HTTP and storage are those of ``registry:2`` (docker/go-
 from __future__ import annotations
 
 from docker_registry.metrics.table import Axis, Columns
+from docker_registry.storage import timed
 from docker_registry.web.request import REASONS
 
 HANDLERS = ("base", "catalog", "tags", "manifest", "blob", "blob_upload", "blob_upload_chunk", "referrers")
@@ -25,10 +26,7 @@ CODE = Axis.of("code", [str(code) if code else "other" for code in CODES])
 
 DRIVERS = ("local", "memory", "s3", "glance", "swift")
 DRIVER = Axis.of("driver", DRIVERS)
-ACTIONS = (
-    "stat", "get", "put", "open", "create", "resume", "list", "touch", "delete", "delete_tree", "quarantine",
-    "write", "sync", "commit",
-)
+ACTIONS = (*timed.ACTIONS, *timed.BEGINNINGS, *timed.WRITING)
 ACTION = Axis.of("action", ACTIONS)
 
 DURATIONS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0)

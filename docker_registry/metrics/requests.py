@@ -55,7 +55,10 @@ V1 = {
 
 _CODE_AT = {code: index for index, code in enumerate(CODES)}
 _OTHER_AT = _CODE_AT[OTHER]
-_SIZE_CELLS = len(SIZES) + 1
+_DURATIONS = tuple(int(bound * NANOSECONDS) for bound in DURATIONS)
+_SIZES = tuple(map(int, SIZES))
+_DURATION_SUM = len(DURATIONS) + 1
+_SIZE_SUM = len(SIZES) + 1
 
 
 def handler(route: str, method: str) -> tuple[str, str]:
@@ -85,14 +88,19 @@ class RequestCounts:
             columns = self._columns[key] = _columns(*key)
         counts, durations, received, sent = columns
         own[counts + _CODE_AT.get(request.status or GONE, _OTHER_AT)] += 1
-        own[durations + bisect_left(DURATIONS, seconds)] += 1
-        own[durations + len(DURATIONS) + 1] += int(seconds * NANOSECONDS)
-        size = request.body.received
-        own[received + bisect_left(SIZES, size)] += 1
-        own[received + _SIZE_CELLS] += size
-        size = request.sent
-        own[sent + bisect_left(SIZES, size)] += 1
-        own[sent + _SIZE_CELLS] += size
+        nanoseconds = int(seconds * NANOSECONDS)
+        own[durations + bisect_left(_DURATIONS, nanoseconds)] += 1
+        own[durations + _DURATION_SUM] += nanoseconds
+        if size := request.body.received:
+            own[received + bisect_left(_SIZES, size)] += 1
+            own[received + _SIZE_SUM] += size
+        else:
+            own[received] += 1
+        if size := request.sent:
+            own[sent + bisect_left(_SIZES, size)] += 1
+            own[sent + _SIZE_SUM] += size
+        else:
+            own[sent] += 1
 
     def running(self, site: Site) -> None:
         """Note what is in flight now."""

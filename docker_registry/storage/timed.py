@@ -2,120 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from time import perf_counter
-from typing import Any, TypeVar
+from bisect import bisect_left
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any, NamedTuple, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides, implementer, providedBy
+from zope.interface import directlyProvides, providedBy
 
 from docker_registry.errors import NotFound
-from docker_registry.storage.interface import Digester, Entry, IReader, IStorage, IWriter, Stat
+from docker_registry.storage.interface import IStorage, IWriter
 
 R = TypeVar("R")
+Act = Callable[..., Deferred[Any]]
 
-Observe = Callable[[str, float, bool], None]
-"""Told of an action, the seconds that it took, and whether it failed otherwise than by finding nothing."""
+
+class Cells(NamedTuple):
+    """Where an action is counted, in place: a call for each would cost as much as the counting.
+
+    :ivar numbers: of which these are some.
+    :ivar first: of the buckets, which have so many nanoseconds at most; one more is for what took longer.
+    :ivar total: nanoseconds.
+    :ivar errors: what failed, otherwise than by finding nothing.
+    """
+
+    numbers: memoryview[int]
+    first: int
+    bounds: tuple[int, ...]
+    total: int
+    errors: int
+
+
+Observe = Callable[[str], Cells]
+"""Where an action is counted, by its name."""
+
+ACTIONS = ("stat", "get", "put", "open", "list", "touch", "delete", "delete_tree", "quarantine")
+BEGINNINGS = ("create", "resume")
+WRITING = ("write", "sync", "commit")
+
+
+def timed_storage(storage: IStorage, observe: Observe) -> IStorage:
+    """``storage``, with everything that it provides."""
+    made: Any = _Timed(storage, observe, ACTIONS)
+
+    def wrapped(writer: IWriter) -> Any:
+        return _Timed(writer, observe, WRITING)
+
+    for name in BEGINNINGS:
+        setattr(made, name, _then(_timed(getattr(storage, name), observe(name)), wrapped))
+    timed: IStorage = made
+    return timed
 
 
 class _Timed:
-    def __init__(self, observe: Observe) -> None:
-        self._observe = observe
+    """What is not timed is the other's own affair."""
 
-    def _time(self, action: str, began: float, answer: Deferred[R]) -> Deferred[R]:
-        if answer.called and not isinstance(answer.result, Deferred):
-            self._tell(answer.result, action, began)
-            return answer
-        return answer.addBoth(self._tell, action, began)
-
-    def _tell(self, result: R, action: str, began: float) -> R:
-        failed = isinstance(result, Failure) and result.check(NotFound) is None
-        self._observe(action, perf_counter() - began, failed)
-        return result
-
-
-@implementer(IStorage)
-class TimedStorage(_Timed):
-    """Provides what the store provides, too."""
-
-    def __init__(self, storage: IStorage, observe: Observe) -> None:
-        super().__init__(observe)
-        self._storage: Any = storage
-        directlyProvides(self, providedBy(storage))
+    def __init__(self, other: Any, observe: Observe, actions: tuple[str, ...]) -> None:
+        self._other = other
+        for name in actions:
+            setattr(self, name, _timed(getattr(other, name), observe(name)))
+        directlyProvides(self, providedBy(other))
 
     def __getattr__(self, name: str) -> Any:
-        """What is not of `IStorage` is the store's own affair."""
-        return getattr(self._storage, name)
-
-    def start(self) -> Deferred[None]:
-        return self._storage.start()  # type: ignore[no-any-return]
-
-    def stat(self, key: str) -> Deferred[Stat]:
-        return self._time("stat", perf_counter(), self._storage.stat(key))
-
-    def get(self, key: str) -> Deferred[bytes]:
-        return self._time("get", perf_counter(), self._storage.get(key))
-
-    def put(self, key: str, content: bytes) -> Deferred[None]:
-        return self._time("put", perf_counter(), self._storage.put(key, content))
-
-    def open(self, key: str, offset: int = 0) -> Deferred[IReader]:
-        return self._time("open", perf_counter(), self._storage.open(key, offset))
-
-    def create(self, key: str) -> Deferred[IWriter]:
-        return self._time("create", perf_counter(), self._storage.create(key)).addCallback(self._timed)
-
-    def resume(self, key: str, offset: int) -> Deferred[IWriter]:
-        return self._time("resume", perf_counter(), self._storage.resume(key, offset)).addCallback(self._timed)
-
-    def list(self, prefix: str, after: str = "", limit: int = 1000) -> Deferred[list[Entry]]:
-        return self._time("list", perf_counter(), self._storage.list(prefix, after, limit))
-
-    def touch(self, key: str) -> Deferred[None]:
-        return self._time("touch", perf_counter(), self._storage.touch(key))
-
-    def delete(self, key: str) -> Deferred[None]:
-        return self._time("delete", perf_counter(), self._storage.delete(key))
-
-    def delete_tree(self, prefix: str) -> Deferred[None]:
-        return self._time("delete_tree", perf_counter(), self._storage.delete_tree(prefix))
-
-    def quarantine(self, key: str) -> Deferred[None]:
-        return self._time("quarantine", perf_counter(), self._storage.quarantine(key))
-
-    def close(self) -> Deferred[None]:
-        return self._storage.close()  # type: ignore[no-any-return]
-
-    def _timed(self, writer: IWriter) -> IWriter:
-        return TimedWriter(writer, self._observe)
+        return getattr(self._other, name)
 
 
-@implementer(IWriter)
-class TimedWriter(_Timed):
-    def __init__(self, writer: IWriter, observe: Observe) -> None:
-        super().__init__(observe)
-        self._writer: Any = writer
+def _timed(act: Act, cells: Cells) -> Act:
+    numbers, first, bounds, total, errors = cells
 
-    @property
-    def offset(self) -> int:
-        return self._writer.offset  # type: ignore[no-any-return]
+    def ended(result: R, began: int) -> R:
+        took = perf_counter_ns() - began
+        numbers[first + bisect_left(bounds, took)] += 1
+        numbers[total] += took
+        if isinstance(result, Failure) and result.check(NotFound) is None:
+            numbers[errors] += 1
+        return result
 
-    @property
-    def mark(self) -> str:
-        return self._writer.mark  # type: ignore[no-any-return]
+    def timed(*args: Any, **kwargs: Any) -> Deferred[Any]:
+        began = perf_counter_ns()
+        answer = act(*args, **kwargs)
+        if answer.called and not isinstance(answer.result, _NOT_PLAIN):
+            took = perf_counter_ns() - began
+            numbers[first + bisect_left(bounds, took)] += 1
+            numbers[total] += took
+            return answer
+        return answer.addBoth(ended, began)
 
-    def write(self, parts: Sequence[bytes], digesters: Sequence[Digester] = ()) -> Deferred[None]:
-        return self._time("write", perf_counter(), self._writer.write(parts, digesters))
+    return timed
 
-    def sync(self) -> Deferred[int]:
-        return self._time("sync", perf_counter(), self._writer.sync())
 
-    def commit(self, key: str) -> Deferred[None]:
-        return self._time("commit", perf_counter(), self._writer.commit(key))
+_NOT_PLAIN = (Deferred, Failure)
 
-    def abandon(self) -> Deferred[None]:
-        return self._writer.abandon()  # type: ignore[no-any-return]
 
-    def close(self) -> Deferred[None]:
-        return self._writer.close()  # type: ignore[no-any-return]
+def _then(act: Act, wrapped: Callable[[Any], Any]) -> Act:
+    def then(*args: Any, **kwargs: Any) -> Deferred[Any]:
+        return act(*args, **kwargs).addCallback(wrapped)
+
+    return then

@@ -35,7 +35,7 @@ from docker_registry.metrics.table import Axis, Columns, Table, memory, observe
 from docker_registry.registry import events
 from docker_registry.storage.interface import IStorage
 from docker_registry.storage.memory import MemoryStorage
-from docker_registry.storage.timed import TimedStorage
+from docker_registry.storage.timed import timed_storage
 from docker_registry.test.process_case import ProcessCase
 from docker_registry.test.storage_contract import StorageContract
 from docker_registry.test.web_case import SiteCase, get, put
@@ -267,17 +267,16 @@ class TimedContractTests(StorageContract, SynchronousTestCase):
 
     def make(self) -> IStorage:
         self.clock = Clock()
-        return TimedStorage(MemoryStorage(self.clock), ActionCounts(Table(COLUMNS.width), "memory"))
+        return timed_storage(MemoryStorage(self.clock), ActionCounts(Table(COLUMNS.width), "memory"))
 
 
 class TimedTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.answer: Deferred[Any] = succeed(None)
         self.table = Table(COLUMNS.width)
-        self.storage = TimedStorage(self, ActionCounts(self.table, "local"))
-
-    def stat(self, key: str) -> Deferred[Any]:
-        return self.answer
+        memory = MemoryStorage(Clock())
+        self.patch(memory, "stat", lambda key: self.answer)
+        self.storage = timed_storage(memory, ActionCounts(self.table, "local"))
 
     def counted(self) -> tuple[float, float]:
         samples, labels = told(self.table), {"driver": "local", "action": "stat"}

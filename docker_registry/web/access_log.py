@@ -22,11 +22,15 @@ LONGEST_TARGET = 1024
 GONE = 499
 """The status of a request whose client went away before it was answered, as nginx has it."""
 
-REMEMBERED = 256
-"""Agents and referrers whose form is kept."""
+KEPT = 2 * LONGEST
+"""Bytes of a field that are looked at: what is escaped or left out may be longer before."""
+
+REMEMBERED = 512
+"""Requests, as far as they are alike, whose form is kept."""
 
 Form = Callable[[Request, float], bytes]
 
+_NONE = [b""]
 _UNSAFE = re.compile(rb"[^ !#-\[\]-~]")
 _SECRET = re.compile(r"token|password|signature|credential|secret|_state\Z|\Akey\Z", re.IGNORECASE)
 _LOGIN = re.compile(rb"//[^/?#\s]*@")
@@ -48,48 +52,62 @@ class AccessLog:
 
 def combined(request: Request, seconds: float) -> bytes:
     """The combined form of Apache and nginx, and after it the id of the request and the seconds that it took."""
-    line = f"{request.method} {_text(_target(request))} HTTP/{request.http_version}" if request.target else "-"
-    client, user, ended = _name(request.client), _name(request.user or "-"), int(request.started + seconds)
+    headers = request.headers
+    who, line, origin = _combined(
+        request.client, request.user, request.method, request.target, request.http_version,
+        headers.get(b"referer", _NONE)[0][:KEPT], headers.get(b"user-agent", _NONE)[0][:KEPT],
+    )
     return (
-        f'{client} - {user} [{_common_time(ended)}] "{line}" '
-        f'{request.status or GONE} {request.sent} "{_field(request, b"referer")}" "{_field(request, b"user-agent")}" '
-        f"{request.id} {seconds:.6f}\n"
+        f"{who} [{_common_time(int(request.started + seconds))}] {line} {request.status or GONE} {request.sent} "
+        f"{origin} {request.id} {seconds:.6f}\n"
     ).encode("ascii")
 
 
 def as_json(request: Request, seconds: float) -> bytes:
     """An object; what is not known is ``null``."""
-    target = quoted(_target(request).decode("ascii")) if request.target else "null"
-    user = quoted(request.user[:LONGEST]) if request.user else "null"
-    ended = request.started + seconds
+    headers, ended = request.headers, request.started + seconds
+    line, origin = _json(
+        request.client, request.user, request.method, request.target, request.http_version,
+        headers.get(b"referer", _NONE)[0][:KEPT], headers.get(b"user-agent", _NONE)[0][:KEPT],
+    )
     return (
-        f'{{"time": "{_iso_time(int(ended))}.{int(ended % 1 * 1e6):06}Z", "request": "{request.id}", '
-        f'"client": {quoted(request.client)}, "user": {user}, "method": "{request.method}", "target": {target}, '
-        f'"protocol": "HTTP/{request.http_version}", "route": {quoted(request.route)}, '
-        f'"status": {request.status or GONE}, "bytes": {request.sent}, "seconds": {seconds:.6f}, '
-        f'"referrer": {_json_field(request, b"referer")}, "agent": {_json_field(request, b"user-agent")}}}\n'
+        f'{{"time": "{_iso_time(int(ended))}.{int(ended % 1 * 1e6):06}Z", "request": "{request.id}", {line}, '
+        f'"route": {quoted(request.route)}, "status": {request.status or GONE}, "bytes": {request.sent}, '
+        f'"seconds": {seconds:.6f}, {origin}}}\n'
     ).encode("ascii")
 
 
-def _target(request: Request) -> bytes:
-    target = request.target if b"?" not in request.target else _without_secrets(request.target)
-    return target[:LONGEST_TARGET]
+# What is the same in many lines is made once.
 
 
 @lru_cache(REMEMBERED)
+def _combined(
+    client: str, user: str | None, method: str, target: bytes, version: str, referrer: bytes, agent: bytes
+) -> tuple[str, str, str]:
+    line = f"{method} {_text(_target(target))} HTTP/{version}" if target else "-"
+    origin = " ".join(f'"{_text(_without_secrets(each)[:LONGEST]) or "-"}"' for each in (referrer, agent))
+    return f"{_name(client)} - {_name(user or '-')}", f'"{line}"', origin
+
+
+@lru_cache(REMEMBERED)
+def _json(
+    client: str, user: str | None, method: str, target: bytes, version: str, referrer: bytes, agent: bytes
+) -> tuple[str, str]:
+    who = f'"client": {quoted(client)}, "user": {quoted(user[:LONGEST]) if user else "null"}'
+    shown = quoted(_target(target).decode("ascii")) if target else "null"
+    line = f'{who}, "method": "{method}", "target": {shown}, "protocol": "HTTP/{version}"'
+    return line, f'"referrer": {_field_json(referrer)}, "agent": {_field_json(agent)}'
+
+
 def _name(text: str) -> str:
     """A field that no quotes surround."""
     return _text(text.encode("utf-8", "surrogatepass")[:LONGEST]).replace(" ", "\\x20")
 
 
-def _field(request: Request, name: bytes) -> str:
-    values = request.headers.get(name)
-    return _header(values[0][: 2 * LONGEST]) if values else "-"
-
-
-@lru_cache(REMEMBERED)
-def _header(value: bytes) -> str:
-    return _text(_without_secrets(value)[:LONGEST])
+def _field_json(value: bytes) -> str:
+    """In ASCII, with everything else escaped; what is no UTF-8 as ``\\xHH``."""
+    text = _without_secrets(value)[:LONGEST].decode("utf-8", "backslashreplace")
+    return str(quoted(text)).replace("\x7f", "\\u007f") if text else "null"
 
 
 def _text(value: bytes) -> str:
@@ -97,16 +115,8 @@ def _text(value: bytes) -> str:
     return _UNSAFE.sub(lambda match: b"\\x%02X" % match[0][0], value).decode("ascii")
 
 
-def _json_field(request: Request, name: bytes) -> str:
-    values = request.headers.get(name)
-    return _json_header(values[0][: 2 * LONGEST]) if values else "null"
-
-
-@lru_cache(REMEMBERED)
-def _json_header(value: bytes) -> str:
-    """In ASCII, with everything else escaped; what is no UTF-8 as ``\\xHH``."""
-    text = _without_secrets(value)[:LONGEST].decode("utf-8", "backslashreplace")
-    return str(quoted(text)).replace("\x7f", "\\u007f")
+def _target(target: bytes) -> bytes:
+    return (target if b"?" not in target else _without_secrets(target))[:LONGEST_TARGET]
 
 
 def _without_secrets(url: bytes) -> bytes:
