@@ -9,7 +9,7 @@ from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from docker_registry.config.model import FLAT, Config
-from docker_registry.config.section import Section, group
+from docker_registry.config.section import Section, group, is_list
 from docker_registry.config.values import Units
 
 _FROM_ENVIRONMENT = {"type": "string", "pattern": "^_env:[A-Za-z_][A-Za-z0-9_]*(:.*)?$"}
@@ -43,6 +43,7 @@ def _section(section: type[Section]) -> dict[str, Any]:
     return {
         "type": "object",
         "additionalProperties": False,
+        "required": [name for name, field in section.model_fields.items() if field.is_required()],
         "properties": {name: _option(field, plain[name]) for name, field in section.model_fields.items()},
     }
 
@@ -51,7 +52,8 @@ def _option(field: FieldInfo, plain: dict[str, Any]) -> dict[str, Any]:
     inner = group(field)
     said = {"description": field.description, **({"default": plain["default"]} if "default" in plain else {})}
     if inner is not None:
-        return {"description": field.description, "anyOf": [_section(inner), {"type": "null"}]}
+        within = {"type": "array", "items": _section(inner)} if is_list(field) else _section(inner)
+        return {"description": field.description, "anyOf": [within, {"type": "null"}]}
     kind = {name: value for name, value in plain.items() if name not in ("title", "description", "default", "anyOf")}
     kinds = [each for each in plain.get("anyOf", [kind]) if each]
     return {**said, "anyOf": [*kinds, *_spelled_otherwise(field), _FROM_ENVIRONMENT]}

@@ -97,6 +97,7 @@ class SchemaTests(SynchronousTestCase):
             "dev: {shutdown_grace: 30}", "dev: {shutdown_grace: 30s}", "dev: {max_manifest_bytes: 4MiB}",
             "dev: {access_log: off}", "dev: {access_log: 'off'}", "dev: {limits: }", "dev: {limits: {connections: 5}}",
             "dev: {smtp_host: mail.example.com, to_addr: a@b, smtp_secure: true}",
+            "dev: {notifications: {endpoints: [{name: a, url: 'https://b/', headers: {Authorization: [x]}}]}}",
             "dev: {email_exceptions: {smtp_host: mail, to_addr: [a@b, c@d]}}", "dev: {listen: ['tcp:1', 'tcp:2']}",
         ):
             self.assertTrue(self.is_valid(text), text)
@@ -105,7 +106,8 @@ class SchemaTests(SynchronousTestCase):
         for text in (
             "dev: 5", "dev: {storrage: memory}", "dev: {threads: many}", "dev: {threads: 1}", "dev: {v1: 'yes'}",
             "dev: {shutdown_grace: 30 parsecs}", "dev: {limits: {conections: 5}}", "dev: {log_format: xml}",
-            "dev: {listen: tcp:1}", "dev: {threads: '_env:'}",
+            "dev: {listen: tcp:1}", "dev: {notifications: {endpoints: [{name: a}]}}",
+            "dev: {notifications: {endpoints: {name: a, url: 'https://b/'}}}", "dev: {threads: '_env:'}",
         ):
             self.assertFalse(self.is_valid(text), text)
 
