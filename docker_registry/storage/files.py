@@ -104,6 +104,10 @@ class FileReader:
             self._system.close(self._fd)
             self._fd = -1
 
+    def __del__(self) -> None:
+        """Whoever asked for it may have gone while something else was waited for, and nobody else knows of it."""
+        self.close()
+
 
 class Directory(Protocol):
     """What a writer asks of its store."""

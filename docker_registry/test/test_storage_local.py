@@ -18,6 +18,7 @@ from twisted.python.threadable import isInIOThread
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from docker_registry.deferreds import outcomes
 from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed, StorageFull
 from docker_registry.storage.local import LocalStorage
 from docker_registry.storage.root import FORMAT, QUARANTINE, TMP
@@ -431,6 +432,29 @@ class ThreadTests(TestCase):
             await storage.close()
             pool.stop()
         self.assertGreater(len(calls), 50)
+
+    async def test_what_nobody_was_told_of_is_closed(self) -> None:
+        """A file that was at hand, for a client that went while the disk was asked for something else."""
+
+        class Waiting(Direct):
+            def quick(self, function: Any, *args: Any, **kwargs: Any) -> Deferred[Any]:
+                return Deferred()
+
+        root = Path(self.mktemp()).absolute()
+        runner = Direct()
+        storage = LocalStorage(root, runner, Clock(), sync=False)
+        await storage.start()
+        self.addCleanup(storage.close)
+        for key in ("blob", "link"):
+            await storage.put(key, b"x" * LARGE)
+        (root / "link").touch()                     # to be looked at again
+        self.patch(storage, "_runner", Waiting())
+        both = Deferred.fromCoroutine(outcomes(storage.stat("link"), storage.open("blob")))
+        self.assertNoResult(both)
+        both.addErrback(lambda failure: None)
+        both.cancel()
+        del both
+        self.assertEqual([fd for fd in os.listdir("/proc/self/fd") if _leads_to(fd, root / "blob")], [])
 
     async def test_dropped_results_are_closed(self) -> None:
         """A reader that arrives after its caller was cancelled leaves nothing open."""
