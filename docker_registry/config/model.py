@@ -62,7 +62,7 @@ class Config(S3, Reporting):
         default=None,
         description="The directory for what can be found out again from what is stored, such as the catalogue: on a "
         "local disk, not shared with other machines. Unset it lies in `storage_path` of `local`, and otherwise in "
-        "memory.",
+        "memory; several workers over another store than `local` have no catalogue without it.",
     )
     catalogue_refresh: Seconds = Field(
         default=3600.0, ge=60, le=30 * 86400,

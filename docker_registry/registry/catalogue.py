@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 
 from docker_registry.deferreds import outcomes, together
@@ -22,6 +22,9 @@ from docker_registry.registry.walk import Walk
 
 SLICE = 100
 """Repositories looked at in one turn of the reactor."""
+
+SEARCHES = 2
+"""Searches that go through the store at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Catalogue:
         self._old = old
         self._losses = 0
         self._complete: Mark | None = None
+        self._searching = DeferredSemaphore(SEARCHES)
         self.describe: Describe | None = None
 
     # Asking
@@ -103,7 +107,11 @@ class Catalogue:
                 if self.is_complete:
                     found = (FoundName(name, said) for name, said in described.items())
                     return Found(len(names), tuple(found))
-        names = _ranked(await self._search_store(term), term)
+        await self._searching.acquire()
+        try:
+            names = _ranked(await self._search_store(term), term)
+        finally:
+            self._searching.release()
         return Found(len(names), tuple(await self._described(names[start : start + count])))
 
     async def repository(self, repository: Repository) -> RepositoryRecord | None:

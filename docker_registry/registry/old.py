@@ -15,7 +15,7 @@ from docker_registry.errors import Damaged, NameInvalid, NotFound
 from docker_registry.names import Repository, Tag, is_tag
 from docker_registry.registry.oldnames import OldNames, Place
 from docker_registry.storage import layout
-from docker_registry.storage.interface import Entry, IStorage
+from docker_registry.storage.interface import Entry, IStorage, Stat
 
 SLICE = 100
 """Directories or files looked into in one turn of the reactor."""
@@ -136,6 +136,14 @@ class OldStore:
             self.log.error("{repository}:{tag} is unreadable: push it again. {error}",
                            repository=repository.name, tag=tag.name, error=str(error))
             raise NotFound(str(tag)) from None
+
+    async def set_at(self, repository: Repository, tags: Sequence[str]) -> dict[str, float]:
+        """When each of ``tags`` was set, in seconds since the epoch; left out is what cannot be read."""
+        found: dict[str, float] = {}
+        for directory in reversed(await self._names.directories(repository)):
+            stats = await outcomes(*(self._storage.stat(layout.old_tag(directory, tag)) for tag in tags))
+            found |= {tag: stat.modified for tag, stat in zip(tags, stats, strict=True) if isinstance(stat, Stat)}
+        return found
 
     async def put_tag(self, repository: Repository, tag: Tag, image: str) -> None:
         await self._storage.put(layout.old_tag(await self._home(repository), tag.name), image.encode())

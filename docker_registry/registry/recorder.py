@@ -47,8 +47,10 @@ class Recorder:
                 size = await self._descriptions.size(document) if tags else None
                 await self._pushed(repository, tags, digest, TagRecord(str(digest), size, self._now()))
             case events.TagSet(repository, tag, Digest() as digest):
+                # It may have been pushed long ago, to docker-registry 0.x.
+                pushed = (await self._old.set_at(repository, [tag.name])).get(tag.name, self._now())
                 size = await self._descriptions.size_of(digest)
-                await self._pushed(repository, [tag], digest, TagRecord(str(digest), size, self._now()))
+                await self._pushed(repository, [tag], digest, TagRecord(str(digest), size, pushed))
             case events.TagSet(repository, tag, image):
                 await self._pushed(repository, [tag], image, TagRecord(pushed=self._now()))
             case events.TagDeleted(repository, tag):
@@ -64,7 +66,7 @@ class Recorder:
         self, repository: Repository, tags: Sequence[Tag], target: Digest | ImageId, record: TagRecord
     ) -> None:
         said = await self._descriptions.said_by(repository, target) if LATEST in tags else None
-        change = await self._records.push(repository, self._now(), dict.fromkeys(tags, record), said)
+        change = await self._records.push(repository, dict.fromkeys(tags, record), said)
         if change is not None:
             await self.look(repository, change)
 

@@ -9,7 +9,7 @@ reading has come to its end.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from docker_registry.names import Repository, Tag
@@ -53,7 +53,7 @@ class RepositoryRecord:
     """:ivar tags: how many there are.
     :ivar size: bytes of what a client fetches for ``latest``, else for the tag that was set last; ``None`` if that is
         not known.
-    :ivar pushed: when something was pushed last, in seconds since the epoch.
+    :ivar pushed: when a tag was set last, in seconds since the epoch; 0 if none ever was.
     """
 
     name: str
@@ -144,9 +144,9 @@ class Records:
     # What happens
 
     async def push(
-        self, repository: Repository, pushed: float, tags: Mapping[Tag, TagRecord], description: str | None
+        self, repository: Repository, tags: Mapping[Tag, TagRecord], description: str | None
     ) -> int | None:
-        """Something was pushed, and ``tags`` were set.
+        """Something was pushed, and ``tags``, if there are any, were set.
 
         :param description: if it may have changed.
         :returns: the number of the change, if the repository has to be looked at: nobody has done so yet.
@@ -156,7 +156,7 @@ class Records:
             name = repository.name
             connection.execute(
                 "INSERT INTO repositories (name, change, pushed) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE SET "
-                "gone = 0, change = ?2, pushed = max(pushed, ?3)", (name, change, pushed),
+                "gone = 0, change = ?2, pushed = max(pushed, ?3)", (name, change, _newest(tags.values())),
             )
             for tag, record in tags.items():
                 _put_tag(connection, name, tag.name, record, change)
@@ -258,7 +258,7 @@ class Records:
                     _put_tag(connection, name, tag, record, change)
             connection.execute(
                 "UPDATE repositories SET pushed = max(pushed, ?) WHERE name = ?",
-                (max((record.pushed or 0.0 for record in found.values()), default=0.0), name),
+                (_newest(found.values()), name),
             )
             return True
 
@@ -278,6 +278,10 @@ class Records:
             _count(connection, "complete", _counter(connection, "complete") + 1)
 
         await self._database.write(work)
+
+
+def _newest(records: Iterable[TagRecord]) -> float:
+    return max((record.pushed or 0.0 for record in records), default=0.0)
 
 
 def _counter(connection: sqlite3.Connection, name: str) -> int:

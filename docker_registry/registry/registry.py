@@ -76,6 +76,8 @@ class Registry:
         self.events = Events()
         self.old = OldStore(storage)
         walk = Walk(storage, self.old)
+        # What one of several processes has in its own memory the others do not know.
+        self._has_catalogue = cache is not None or shared.exclusion is None
         self._database = Database(cache, runner, records.SCHEMA, records.VERSION)
         written = Records(self._database)
         self.catalogue = Catalogue(walk, written, self.old)
@@ -148,7 +150,10 @@ class Registry:
 
         :param periodic: whether what one process does for all of a daemon's is for this one to do.
         """
-        self._rounds.start()
+        if self._has_catalogue:
+            self._rounds.start()
+        elif periodic:
+            self.log.warn("listings and searches go through the store, slowly: several workers need cache_path")
         if periodic:
             self._purge.start()
 

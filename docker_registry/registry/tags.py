@@ -56,10 +56,23 @@ class Tags:
 
     async def page(self, repository: Repository, after: str, limit: int) -> list[str]:
         """At most ``limit`` tags beyond ``after`` (which need not exist), in byte order."""
-        return list(await self.dated_page(repository, after, limit))
+        old, linked = await self._pages(repository, after, limit)
+        return sorted({*old, *linked})[:limit] if old else list(linked)
 
     async def dated_page(self, repository: Repository, after: str, limit: int) -> dict[str, float | None]:
-        """As `page`, with when each was set, in seconds since the epoch; ``None`` for those without a readable link."""
+        """As `page`, with when each was set, in seconds since the epoch; ``None`` if that cannot be read.
+
+        What an old store says of a tag is older than the link that was made of it.
+        """
+        old, linked = await self._pages(repository, after, limit)
+        names = sorted({*old, *linked})[:limit]
+        times = linked | await self._old.set_at(repository, [name for name in names if name in old])
+        return {name: times.get(name) for name in names}
+
+    async def _pages(
+        self, repository: Repository, after: str, limit: int
+    ) -> tuple[set[str], dict[str, float | None]]:
+        """Of the tags in old stores, and of those that have a link."""
         old, linked = await outcomes(
             Deferred.fromCoroutine(self._old.tags(repository, after, limit)),
             Deferred.fromCoroutine(self._linked_page(repository, after, limit)),
@@ -67,7 +80,7 @@ class Tags:
         for each in (old, linked):
             if isinstance(each, Exception):
                 raise each
-        return {name: linked.get(name) for name in sorted({*old, *linked})[:limit]} if old else dict(linked)
+        return set(old), linked
 
     async def _linked_page(self, repository: Repository, after: str, limit: int) -> dict[str, float | None]:
         found: dict[str, float | None] = {}

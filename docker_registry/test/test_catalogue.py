@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from random import Random
 from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
 
 from docker_registry.errors import StorageFailed
 from docker_registry.names import Repository, Tag
 from docker_registry.registry import rounds
+from docker_registry.registry.catalogue import SEARCHES
 from docker_registry.registry.descriptions import KEY, LENGTH
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
+from docker_registry.registry.shared import Shared
 from docker_registry.storage import layout
 from docker_registry.test.catalogue_case import CatalogueCase
-from docker_registry.test.registry_case import LATEST, OTHER, index
+from docker_registry.test.registry_case import LATEST, OTHER, Direct, index
 from docker_registry.test.test_images import REPOSITORY as APP
-from docker_registry.test.test_images import image_id, payload
+from docker_registry.test.test_images import image_id, layer, payload
+from docker_registry.test.test_races import Stepped
+from docker_registry.workers.board import Board
 
 
 class Counting:
@@ -123,6 +130,21 @@ class SearchTests(CatalogueCase):
             self.assertEqual(self.search("other", registry=registry), [])
             self.now(registry.manifests.delete_all(OTHER))
         self.assertEqual(self.names(), [])
+
+    def test_two_at_a_time_go_through_the_store(self) -> None:
+        """One that was given up makes room for the next."""
+        self.put("app", "said")
+        stepped = Stepped(self.storage, Random(1))
+        registry = self.open(stepped)
+        asked = [Deferred.fromCoroutine(registry.catalogue.search("app", 1, 10)) for _ in range(5)]
+        self.assertEqual(len(stepped._waiting), SEARCHES)
+        asked[0].cancel()
+        self.failureResultOf(asked[0], CancelledError)
+        asked[4].cancel()
+        self.failureResultOf(asked[4], CancelledError)
+        stepped.run()
+        for each in asked[1:4]:
+            self.assertEqual(self.successResultOf(each).total, 1)
 
     def test_unreadable_before_it_is_complete(self) -> None:
         """What cannot be said to be public is not shown."""
@@ -348,14 +370,27 @@ class RoundTests(CatalogueCase):
         for key, value in (
             (layout.image_json(image), content),
             (layout.image_ancestry(image), json.dumps([str(image)]).encode()),
-            (layout.image_old_layer(image), b"layer"),
+            (layout.image_old_layer(image), layer("old")),
             ("repositories/team/app/tag_latest", str(image).encode()),
         ):
             self.successResultOf(self.storage.put(key, value))
+        pushed = self.clock.seconds()
+        self.clock.advance(86400)
         for registry in (self.open(), self.complete()):
             self.assertEqual(self.names(registry), [APP.name])
             self.assertEqual(self.search("v1" if registry is self.registry else "app", registry=registry),
                              [(APP.name, "as old as v1")])
+        self.assertPushed(pushed, None)
+        self.now(self.registry.manifests.get(APP, LATEST))      # for v2 it is made now, and was pushed then
+        self.assertPushed(pushed, 1)
+        self.registry = self.complete(self.open())
+        self.assertPushed(pushed, 1)
+
+    def assertPushed(self, pushed: float, at_least: int | None) -> None:
+        found = self.now(self.registry.catalogue.repository(APP))
+        assert found is not None
+        self.assertEqual((found.tags, found.pushed), (1, pushed))
+        self.assertEqual((found.size or 0) >= at_least if at_least else found.size, bool(at_least) or None)
 
     def test_vanished(self) -> None:
         """What went while nobody looked, between, before and behind what is there."""
@@ -461,6 +496,22 @@ class RoundTests(CatalogueCase):
         self.clock.pump([10] * 300)
         self.assertEqual(storage.calls, Counter())
         self.assertTrue(registry.catalogue.is_complete)
+
+    def test_several_processes_that_share_none(self) -> None:
+        """What each had in its memory would be its own alone: the store answers all of them."""
+        shared = Shared(exclusion=Board.make(2))
+        first, second = (
+            Registry(self.storage, Direct(), self.clock, self.settings, self.clock.seconds, shared) for _ in range(2)
+        )
+        for each in (first, second):
+            each.start()
+            self.addCleanup(each.stop)
+        self.clock.pump([1] * 20)
+        self.put("app", "said", registry=first)
+        for each in (first, second):
+            self.assertFalse(each.catalogue.is_complete)
+            self.assertEqual(self.names(each), ["app"])
+            self.assertEqual(self.search("app", registry=each), [("app", "said")])
 
     def test_stopped_in_the_middle(self) -> None:
         for number in range(5):

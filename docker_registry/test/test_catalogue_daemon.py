@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from hashlib import sha256
 from pathlib import Path
@@ -12,15 +13,12 @@ from docker_registry.deferreds import deferred
 from docker_registry.registry.descriptions import KEY
 from docker_registry.registry.documents import OCI_MANIFEST
 from docker_registry.test.process_case import ProcessCase
+from docker_registry.test.worker_case import WorkerCase
 
 COMPLETE = "the catalogue is complete"
 
 
-class CatalogueTests(ProcessCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.write("x: {storage_path: ./images, v1: false, listen: ['tcp:0:interface=127.0.0.1']}")
-
+class CatalogueCase(ProcessCase):
     async def push(self, port: int, name: str, said: str) -> None:
         """An image that has a configuration and nothing else."""
         digest = f"sha256:{sha256(b'{}').hexdigest()}"
@@ -47,6 +45,12 @@ class CatalogueTests(ProcessCase):
         found = await self.json(port, f"/v1/search?q={term}")
         self.assertEqual(found["num_results"], len(found["results"]))
         return {each["name"]: each["description"] for each in found["results"]}
+
+
+class CatalogueTests(CatalogueCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.write("x: {storage_path: ./images, v1: false, listen: ['tcp:0:interface=127.0.0.1']}")
 
     @deferred
     async def test_killed(self) -> None:
@@ -108,3 +112,28 @@ class CatalogueTests(ProcessCase):
             await self.stop(daemon)
             self.assertFalse(Path(self.directory, store, ".cache").exists())
         self.assertEqual(len(list(Path(self.directory, "cache").glob("*/catalogue-*.db"))), 2)
+
+
+class WorkerTests(CatalogueCase, WorkerCase):
+    @deferred
+    async def test_what_one_was_told_the_other_knows(self) -> None:
+        """At once; and so does the one that takes the place of a killed one."""
+        daemon, port = await self.all_ready()
+        await daemon.said.until(COMPLETE)
+        expected: dict[str, str] = {}
+        for number in range(4):
+            first, second = sorted(self.pids(daemon).values(), reverse=bool(number % 2))
+            with self.only(second):
+                await self.push(port, f"app{number}", f"said by {number}")
+            expected[f"app{number}"] = f"said by {number}"
+            with self.only(first):
+                self.assertEqual(await self.listed(port), sorted(expected))
+                self.assertEqual(await self.found(port, "app"), expected)
+        before = self.pids(daemon)[1]
+        os.kill(before, signal.SIGKILL)
+        await self.another(daemon, 1, before)
+        with self.only(self.pids(daemon)[2]):
+            self.assertEqual(await self.found(port, "app"), expected)
+        await self.stop(daemon)
+        self.assertNotIn("Traceback", daemon.said.seen)
+        self.assertEqual(len(list(Path(self.directory, "images", ".cache").glob("*.db"))), 1)

@@ -20,7 +20,7 @@ class RecordsTests(RegistryCase):
         super().setUp()
         self.database = Database(None, Direct(), SCHEMA, VERSION)
         self.records = Records(self.database)
-        self.now(self.records.push(APP, 1.0, {LATEST: OLD}, "old"))
+        self.now(self.records.push(APP, {LATEST: OLD}, "old"))
         self.now(self.records.begin())
         self.before = self.now(self.records.change())
 
@@ -34,7 +34,7 @@ class RecordsTests(RegistryCase):
         return self.now(self.records.tags(APP))
 
     def test_pushed_again(self) -> None:
-        self.now(self.records.push(APP, 2.0, {LATEST: NEW}, "new"))
+        self.now(self.records.push(APP, {LATEST: NEW}, "new"))
         self.assertTrue(self.read("latest", "1"))
         self.assertEqual(self.tags(), {"1": OLD, "latest": NEW})
         found = self.now(self.records.repository(APP))
@@ -43,7 +43,7 @@ class RecordsTests(RegistryCase):
 
     def test_pushed_since(self) -> None:
         """What the store did not have then is there; what it did not have although it was known is not."""
-        self.now(self.records.push(Repository("new"), 2.0, {LATEST: NEW}, "new"))
+        self.now(self.records.push(Repository("new"), {LATEST: NEW}, "new"))
         self.now(self.records.found_repositories("", None, [], self.before))
         self.assertEqual(self.now(self.records.names("", 10)), ["new"])
 
@@ -64,7 +64,7 @@ class RecordsTests(RegistryCase):
     def test_deleted_and_pushed_again(self) -> None:
         """Nothing of before comes back, and the repository is looked at anew: it may be private by now."""
         self.now(self.records.remove(APP))
-        change = self.now(self.records.push(APP, 2.0, {Tag("2"): NEW}, None))
+        change = self.now(self.records.push(APP, {Tag("2"): NEW}, None))
         assert change is not None
         self.assertFalse(self.read("latest"))
         self.assertEqual(self.tags(), {"2": NEW})

@@ -54,6 +54,11 @@ class Podman(Client):
     def files(self, name: str) -> bytes:
         return archive(Path(self._run("image", "mount", name).strip()))
 
+    def search(self, term: str) -> list[tuple[str, str]]:
+        """Names and descriptions, as they are printed."""
+        found = self._run("search", "--tls-verify=false", "--no-trunc", "--format", "{{.Name}}\t{{.Description}}", term)
+        return [(name, said) for name, _, said in (line.partition("\t") for line in found.splitlines())]
+
 
 class Buildah(Podman):
     program = "buildah"
@@ -110,6 +115,14 @@ class Docker(Client):
     def push(self, source: str, target: str) -> None:
         self._run("tag", source, target)
         self._run("push", target)
+
+    def build(self, context: Path, name: str) -> None:
+        self._run("build", "--quiet", "--tag", name, str(context))
+
+    def search(self, term: str) -> list[tuple[str, str]]:
+        """Names and descriptions, as they are printed."""
+        found = self._run("search", "--no-trunc", "--format", "{{.Name}}\t{{.Description}}", term)
+        return [(name, said) for name, _, said in (line.partition("\t") for line in found.splitlines())]
 
     def files(self, name: str) -> bytes:
         container = self._run("create", name, "none").strip()
