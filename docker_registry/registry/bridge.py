@@ -134,32 +134,35 @@ def is_expressible(document: Document) -> bool:
     )
 
 
-def images_of(document: Document, config: dict[str, Any]) -> list[MadeImage]:
+def images_of(document: Document, config: dict[str, Any], attempt: int = 0) -> list[MadeImage]:
     """The images of v1 that an image of v2 comes to: one for each layer, the root first.
 
-    An id is made of the layers up to it; the last one's of the configuration besides, whose settings it carries.
+    An id is made of all that the image is: the same id is always the same image.
 
     :param document: one that `is_expressible`.
+    :param attempt: counts up, for other ids than before.
     """
     history = _filled(config)
     made: list[MadeImage] = []
     for number, descriptor in enumerate(document.layers):
-        is_last = number == len(document.layers) - 1
-        parent = made[-1].id if made else None
-        seed = f"{descriptor.digest} {parent or ''}" + (f" {document.blobs[0].digest}" if is_last else "")
-        image = ImageId(hashlib.sha256(seed.encode()).hexdigest())
         said = history[number] if number < len(history) else {}
         # What is said of the whole image goes to the last one; what docker parses is of the type that it parses.
+        is_last = number == len(document.layers) - 1
         whole = {name: value for name, value in config.items() if name not in _NOT_CONFIGURATION} if is_last else {}
         members: dict[str, Any] = whole | {
             "architecture": _text(config.get("architecture")) or "amd64",
             "os": _text(config.get("os")) or "linux",
             "created": _time(whole.get("created") or said.get("created")),
+            "Size": descriptor.size,
         }
         members.setdefault("container_config", {"Cmd": [_text(said.get("created_by"))]})
-        members |= {"id": str(image), "Size": descriptor.size} | ({"parent": str(parent)} if parent else {})
+        if made:
+            members["parent"] = str(made[-1].id)
+        seed = b"%b %b %d" % (_bytes(members), str(descriptor.digest).encode(), attempt)
+        image = ImageId(hashlib.sha256(seed).hexdigest())
         # What a configuration says that its layers unpack to is its own claim: others may build on the same layers.
-        made.append(MadeImage(image, _bytes(members), Layer(descriptor.digest, descriptor.size, None, None, "")))
+        layer = Layer(descriptor.digest, descriptor.size, None, None, "")
+        made.append(MadeImage(image, _bytes(members | {"id": str(image)}), layer))
     return made
 
 

@@ -31,7 +31,7 @@ from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.checksums import TarsumVersion
 from docker_registry.registry.images import Images, parent_of
 from docker_registry.registry.intake import Intake
-from docker_registry.registry.layers import Pushed, is_checksum
+from docker_registry.registry.layers import Layer, Pushed, is_checksum
 from docker_registry.registry.locks import Locks
 from docker_registry.registry.uploads import Source
 from docker_registry.storage import layout
@@ -61,10 +61,7 @@ class ImagePushes:
         :raises ImageInvalid: in the words of docker-registry 0.x.
         :raises ImageExists: it is complete.
         """
-        members = _checked(image, content)
-        if checksum is not None and ":" not in checksum:
-            raise ImageInvalid("Invalid checksum format")
-        parent = parent_of(members)
+        parent = parent_of(_checked(image, content, checksum))
         await self._shield(self._put_json(image, content, parent, checksum))
 
     async def _put_json(self, image: ImageId, content: bytes, parent: ImageId | None, checksum: str | None) -> None:
@@ -137,6 +134,24 @@ class ImagePushes:
             else:
                 raise ChecksumMismatch("Checksum mismatch")
 
+    async def keep(self, image: ImageId, content: bytes, ancestors: Sequence[ImageId], layer: Layer) -> bool:
+        """Complete an image that was made of what came through v2, at once; whether it is there now.
+
+        Its id can be foreseen: somebody may have pushed another image under it before.
+
+        :param ancestors: its parent first.
+        """
+        async with self._locks.held(image):
+            try:
+                there = await self._images.get(image)
+            except ImageInProgress:
+                return False
+            except ImageUnknown:
+                await self._images.store(image, content, [image, *ancestors])
+                await self._storage.put(layout.image_layer(image), layer.to_bytes())
+                return True
+        return there.content == content and there.layer is not None and there.layer.digest == layer.digest
+
     async def _complete(self, image: ImageId, pushed: Pushed) -> None:
         """Publish a layer with the JSON that it was pushed for; the marker goes last."""
         if await self._storage.get(layout.image_json(image)) != pushed.image_json:
@@ -196,8 +211,8 @@ class ImagePushes:
             expect(found, NotFound, Damaged)
 
 
-def _checked(image: ImageId, content: bytes) -> dict[str, Any]:
-    """:raises ImageInvalid: not the JSON of this image."""
+def _checked(image: ImageId, content: bytes, checksum: str | None) -> dict[str, Any]:
+    """:raises ImageInvalid: not the JSON of this image, or not a checksum; the first that is wrong is named."""
     try:
         members = strictjson.loads(content)
     except ValueError:
@@ -206,6 +221,8 @@ def _checked(image: ImageId, content: bytes) -> dict[str, Any]:
         raise ImageInvalid("Invalid JSON")
     if "id" not in members:
         raise ImageInvalid("Missing key `id' in JSON")
+    if checksum is not None and ":" not in checksum:
+        raise ImageInvalid("Invalid checksum format")
     if members["id"] != str(image):
         raise ImageInvalid("JSON data contains invalid id")
     return members

@@ -201,17 +201,6 @@ class Images:
             self._storage.put(layout.image_ancestry(image), ancestry),
         )
 
-    async def keep(self, image: ImageId, content: bytes, ancestors: Sequence[ImageId], layer: Layer) -> None:
-        """Store an image that was made of what came through v2, unless it is there.
-
-        :param ancestors: its parent first.
-        """
-        (record,) = await outcomes(self._storage.stat(layout.image_layer(image)))
-        if isinstance(record, Exception):
-            expect(record, NotFound, Damaged)
-            await self.store(image, content, [image, *ancestors])
-            await self._storage.put(layout.image_layer(image), layer.to_bytes())
-
     async def _old_sums(self, image: ImageId) -> tuple[str, ...]:
         """What docker-registry 0.x kept: one sum as it is, later a list. It may be missing, or wrong: it is passed on
         until the layer is read, and nothing is decided by it."""

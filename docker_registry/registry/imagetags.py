@@ -38,6 +38,7 @@ from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.bridge import Made
 from docker_registry.registry.catalogue import Catalogue
 from docker_registry.registry.events import Events, TagSet
+from docker_registry.registry.imagepushes import ImagePushes
 from docker_registry.registry.images import Images
 from docker_registry.registry.locks import Locks
 from docker_registry.registry.manifests import Manifest, Manifests
@@ -48,6 +49,9 @@ from docker_registry.storage.interface import IStorage
 
 PLATFORM = "linux/amd64"
 """What an index is for a client of v1, which knows no other."""
+
+ATTEMPTS = 3
+"""Ids that are tried for the images that a manifest comes to."""
 
 REMEMBERED = 100_000
 """Manifests of which is remembered what image they are."""
@@ -63,6 +67,7 @@ class ImageTags:
         self,
         storage: IStorage,
         images: Images,
+        pushes: ImagePushes,
         manifests: Manifests,
         tags: Tags,
         blobs: Blobs,
@@ -74,6 +79,7 @@ class ImageTags:
     ) -> None:
         self._storage = storage
         self._images = images
+        self._pushes = pushes
         self._manifests = manifests
         self._tags = tags
         self._blobs = blobs
@@ -172,14 +178,19 @@ class ImageTags:
             return None
         return image if made == str(manifest.digest).encode() else None
 
-    async def _keep(self, manifest: Manifest, config: dict[str, Any]) -> ImageId:
-        made = bridge.images_of(manifest.document, config)
-        ids = [each.id for each in made]
-        await together(*(
-            Deferred.fromCoroutine(self._images.keep(each.id, each.content, ids[:number][::-1], each.layer))
-            for number, each in enumerate(made)
-        ))
-        return ids[-1]
+    async def _keep(self, manifest: Manifest, config: dict[str, Any]) -> ImageId | None:
+        for attempt in range(ATTEMPTS):
+            made = bridge.images_of(manifest.document, config, attempt)
+            ids = [each.id for each in made]
+            kept = await together(*(
+                Deferred.fromCoroutine(self._pushes.keep(each.id, each.content, ids[:number][::-1], each.layer))
+                for number, each in enumerate(made)
+            ))
+            if all(kept):
+                return ids[-1]
+        self.log.warn("{digest} is not shown to clients of v1: other images were pushed under its ids",
+                      digest=str(manifest.digest))
+        return None
 
     # Setting
 

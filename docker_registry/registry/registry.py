@@ -20,6 +20,7 @@ from docker_registry.registry.contents import Contents
 from docker_registry.registry.database import Database
 from docker_registry.registry.descriptions import Descriptions
 from docker_registry.registry.events import AccessChanged, Events
+from docker_registry.registry.imagelists import ImageLists
 from docker_registry.registry.imagepushes import ImagePushes
 from docker_registry.registry.images import Images
 from docker_registry.registry.imagetags import ImageTags
@@ -93,9 +94,10 @@ class Registry:
         self.images = Images(storage, self.blobs, self._intake, locks, self._shield)
         self.image_pushes = ImagePushes(storage, self.images, self.blobs, self._intake, locks, self._shield)
         self.contents = Contents(storage, runner, self.images, self._intake, self._shield)
+        self.image_lists = ImageLists(self.old, locks, self._shield)
         self.image_tags = ImageTags(
-            storage, self.images, self.manifests, self.tags, self.blobs, self.old, self.catalogue, locks, self._shield,
-            self.events,
+            storage, self.images, self.image_pushes, self.manifests, self.tags, self.blobs, self.old, self.catalogue,
+            locks, self._shield, self.events,
         )
         self.tags.prepare = self.image_tags.prepare
         self.referrers = Referrers(storage, self.manifests, self.tags)

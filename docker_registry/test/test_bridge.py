@@ -97,12 +97,12 @@ class ImagesTests(SynchronousTestCase):
         }
         made = bridge.images_of(self.manifest(TAR, f"{TAR}.gzip"), config)
         self.assertEqual([str(each.id) for each in made], [
-            "b4dc8819eb6e9ea8122d9e3f81dfb86b9af62c03774f37349351537c025a003c",
-            "f598de22c8c72f30c02586908b756fa0ba2444a5b76af8c4b84dc5384acfcdb7",
+            "53c450a0fd9493c469c71f1c6dc6c5ca9703ad5d9327dd1f4aa0def0286dba31",
+            "32d9880ceae24cab348f19d8e147aa5888c199680c6aa01156711cdd041f2352",
         ])
         self.assertEqual([hashlib.sha256(each.content).hexdigest() for each in made], [
-            "45ec90b3bb1ee50310cd295db45b8a2ad37a5434d57c8a745816a9c2864defdb",
-            "a906282c3818e780ae2bdf2ae334e21093f89c0f460f735d6dba6bef5979b992",
+            "1ba0b18b19bca59cd0da541be0ca8b5a17ed06ae7229b4a5c4d7c458c0917b16",
+            "f6214a3a00d49ba1720a98d2bb6164e88949c75853be542b1ca4c88386ead9b7",
         ])
         first, last = (json.loads(each.content) for each in made)
         self.assertEqual(first, {

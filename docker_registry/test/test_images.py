@@ -463,6 +463,17 @@ class FromV2Tests(ImageCase):
         self.assertEqual(self.top(), first)
         self.assertEqual(self.now(self.registry.images.get(first)).content, content)
 
+    def test_same_layers_of_which_something_else_is_said(self) -> None:
+        """Are other images: what has one id is the same to the byte."""
+        self.push_v2("a", "b")
+        first = self.now(self.registry.images.ancestry(self.top()))
+        self.push_v2("a", "b", history=[{"created_by": "other"}, {"created_by": "ADD b"}])
+        second = self.now(self.registry.images.ancestry(self.top()))
+        self.assertEqual(set(first) & set(second), set())
+        self.push_v2("a", "c")
+        third = self.now(self.registry.images.ancestry(self.top()))
+        self.assertEqual(third[1:], first[1:])
+
     def test_v1_child_of_a_v2_image(self) -> None:
         self.push_v2("a", "b")
         parent = self.top()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import string
+from collections.abc import Sequence
 
 from twisted.web.http import datetimeToString
 
@@ -42,9 +43,13 @@ def cached(now: float) -> Headers:
     ]
 
 
-def tokens(repository: Repository, access: str, endpoints: bytes) -> Headers:
-    """What docker wants from an index before it talks to a registry. Nobody asks for the token again."""
+def tokens(repository: Repository, access: str, endpoints: Sequence[bytes]) -> Headers:
+    """What docker wants from an index before it talks to a registry. Nobody asks for the token again.
+
+    :param endpoints: each has a field of its own: docker up to 0.7 takes a list for one host.
+    """
     name = str(repository) if "/" in str(repository) else f"library/{repository}"
     signature = "".join(secrets.choice(_TOKEN) for _ in range(16))
     token = f'Token signature={signature},repository="{name}",access={access}'.encode()
-    return [(b"X-Docker-Token", token), (b"WWW-Authenticate", token), (b"X-Docker-Endpoints", endpoints)]
+    hosts = [(b"X-Docker-Endpoints", each) for each in endpoints]
+    return [(b"X-Docker-Token", token), (b"WWW-Authenticate", token), *hosts]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from docker_registry.errors import RepositoryUnknown
 from docker_registry.names import Repository, is_image_id
@@ -13,9 +12,6 @@ from docker_registry.v1.bodies import read_json, repository
 from docker_registry.v1.problems import Wrong
 from docker_registry.web.request import Request
 
-MAX_IMAGES = 20_000
-"""Entries in a repository's list of images; it only ever grows, and the newest are enough."""
-
 MAX_RESULTS = 100
 """Results in one page of a search."""
 
@@ -24,11 +20,11 @@ RESULTS = 25
 
 
 class IndexRoutes:
-    """:param endpoints: what clients are told to talk to; empty is what they asked for."""
+    """:param endpoints: what clients are told to talk to, with commas between; empty is what they asked for."""
 
     def __init__(self, registry: Registry, endpoints: str) -> None:
         self._registry = registry
-        self._endpoints = endpoints.encode()
+        self._endpoints = [each.strip().encode() for each in endpoints.split(",") if each.strip()]
 
     async def create_user(self, request: Request) -> None:
         await read_json(request, self._registry.settings.max_manifest_bytes, "Error Decoding JSON")
@@ -36,16 +32,16 @@ class IndexRoutes:
 
     async def allocate(self, request: Request, name: str) -> None:
         await self._take_images(request, repository(name))
-        send_json(request, "", headers=tokens(repository(name), "write", self._host(request)))
+        send_json(request, "", headers=tokens(repository(name), "write", self._hosts(request)))
 
     async def put_images(self, request: Request, name: str) -> None:
         await self._take_images(request, repository(name))
-        send_json(request, None, 204, tokens(repository(name), "write", self._host(request)))
+        send_json(request, None, 204, tokens(repository(name), "write", self._hosts(request)))
 
     async def get_images(self, request: Request, name: str) -> None:
         """The list that was pushed, and what tags stand for now: what came through v2 was never listed."""
         asked = repository(name)
-        listed = await self._registry.old.images_list(asked) or []
+        listed = await self._registry.image_lists.get(asked)
         known = {each["id"] for each in listed}
         try:
             tags = await self._registry.image_tags.all(asked)
@@ -54,10 +50,10 @@ class IndexRoutes:
         listed += [{"id": each} for each in sorted({str(image) for image in tags.values()} - known)]
         if not listed:
             raise Wrong(404, "images not found")
-        send_json(request, listed, headers=tokens(asked, "read", self._host(request)))
+        send_json(request, listed, headers=tokens(asked, "read", self._hosts(request)))
 
     async def delete_images(self, request: Request, name: str) -> None:
-        send_json(request, None, 204, tokens(repository(name), "delete", self._host(request)))
+        send_json(request, None, 204, tokens(repository(name), "delete", self._hosts(request)))
 
     async def search(self, request: Request) -> None:
         term = request.args.get("q", [""])[0]
@@ -88,22 +84,10 @@ class IndexRoutes:
         listed = await read_json(request, self._registry.settings.max_manifest_bytes, "Error Decoding JSON")
         if not isinstance(listed, list) or not all(_is_entry(each) for each in listed):
             raise Wrong(400, "Invalid data")
-        stored = await self._registry.old.images_list(name)
-        merged = listed if stored is None else _merged(listed, stored)[:MAX_IMAGES]
-        if merged != stored:
-            await self._registry.old.put_images_list(name, merged)
+        await self._registry.image_lists.add(name, listed)
 
-    def _host(self, request: Request) -> bytes:
-        return self._endpoints or request.header(b"host") or b""
-
-
-def _merged(new: list[dict[str, Any]], stored: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """By id, the new ones first; an entry with a checksum stays, and nothing is ever removed."""
-    entries: dict[str, dict[str, Any]] = {}
-    for each in [*new, *stored]:
-        if not entries.get(each["id"], {}).get("checksum"):
-            entries[each["id"]] = {key: each[key] for key in ("id", "checksum") if key in each}
-    return list(entries.values())
+    def _hosts(self, request: Request) -> list[bytes]:
+        return self._endpoints or [request.header(b"host") or b""]
 
 
 def _is_entry(value: object) -> bool:

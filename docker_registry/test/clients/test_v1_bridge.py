@@ -17,7 +17,7 @@ from docker_registry.test.clients.conformance import rows
 from docker_registry.test.clients.daemon import Ours, until
 from docker_registry.test.clients.pushing import ACCEPT, Repository
 from docker_registry.test.clients.v1_case import V1Case
-from docker_registry.test.clients.v1_images import Image, image
+from docker_registry.test.clients.v1_images import Image, image, unpacked
 from docker_registry.test.clients.wire import Answer, Wire, digest_of
 from docker_registry.test.layer_case import member, tar
 
@@ -275,17 +275,15 @@ class MovingTests(BridgeCase):
         self.v2("GET", "manifests/latest", solo).error(404, "MANIFEST_UNKNOWN")
 
 
-class SettingsTests(BridgeCase):
-    """What is set for the registry holds for both protocols."""
-
+class OwnRegistryCase(BridgeCase):
     def setUp(self) -> None:
         super().setUp()
-        work = Path(tempfile.mkdtemp(prefix="v1-"))
-        self.addCleanup(shutil.rmtree, work, ignore_errors=True)
-        self.work = work
+        self.work = Path(tempfile.mkdtemp(prefix="v1-"))
+        self.addCleanup(shutil.rmtree, self.work, ignore_errors=True)
 
-    def run_with(self, **options: Any) -> None:
-        self.registry = Ours(self.work / "registry", **options)
+    def run_with(self, store: str = "registry", **options: Any) -> None:
+        """Let a daemon of the test's own be the one that is asked."""
+        self.registry = Ours(self.work / store, **options)
         self.addCleanup(self.registry.stop)
         self.wire = Wire(f"http://{self.registry.host}")
         self.addCleanup(self.wire.close)
@@ -293,6 +291,33 @@ class SettingsTests(BridgeCase):
     @property
     def host(self) -> str:
         return self.registry.host
+
+class ForeseenTests(OwnRegistryCase):
+    def squat(self, complete: bool) -> None:
+        self.run_with("first")
+        self.push_through_v2(ARCHIVE)
+        foreseen = self.seen().id
+        self.run_with("second")
+        squatter = image(id=foreseen)
+        self.put_image(squatter).says(True)
+        if complete:
+            self.confirm_payload(squatter, self.put_layer(squatter))
+        self.push_through_v2(ARCHIVE)
+        seen = self.seen()
+        self.assertNotEqual(seen.id, foreseen)
+        self.assertEqual(unpacked(self.call("GET", self.of(seen, "layer")).expect(200).body), ARCHIVE)
+        self.assertEqual(self.seen(), seen)
+
+    def test_foreseen_id(self) -> None:
+        """Who pushes something else under the id that an image of v2 would have does not decide what others get."""
+        self.squat(complete=True)
+
+    def test_foreseen_id_in_progress(self) -> None:
+        self.squat(complete=False)
+
+
+class SettingsTests(OwnRegistryCase):
+    """What is set for the registry holds for both protocols."""
 
     def files(self, below: str) -> list[Path]:
         """What is stored there, and not empty."""
@@ -317,9 +342,10 @@ class SettingsTests(BridgeCase):
         self.put_image(image(comment="x" * (8 << 20))).expect(413)
 
     def test_endpoints(self) -> None:
-        self.run_with(registry_endpoints="registry.example:5000")
+        """Each in a field of its own: docker 0.7 knows no lists."""
+        self.run_with(registry_endpoints="registry.example:5000, other.example")
         answer = self.call("PUT", self.below(""), b"[]").expect(200)
-        self.assertEqual(answer["X-Docker-Endpoints"], "registry.example:5000")
+        self.assertEqual(answer.headers.get_all("X-Docker-Endpoints"), ["registry.example:5000", "other.example"])
 
     def test_off(self) -> None:
         """What searching needs stays."""

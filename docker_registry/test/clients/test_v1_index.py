@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
+from docker_registry.registry.imagelists import MOST
 from docker_registry.test.clients import v1_wire
 from docker_registry.test.clients.conformance import rows
 from docker_registry.test.clients.v1_case import FORM, V1Case
 from docker_registry.test.clients.v1_clients import GO, pieces
 from docker_registry.test.clients.v1_images import image, new_id
-from docker_registry.v1.index import MAX_IMAGES
 
 NOT_JSON = "Error Decoding JSON"
 INVALID = "Invalid data"
@@ -211,6 +212,24 @@ class ListTests(V1Case):
         self.call("PUT", self.below("images"), b"[]").expect(204)
         self.assertIn(made.id, self.listed())
 
+    def test_at_the_same_time(self) -> None:
+        """Many clients say what they push: nothing of it is lost."""
+        ids = [new_id() for _ in range(20)]
+        with ThreadPoolExecutor(8) as clients:
+            for answer in clients.map(lambda id: self.put_json(self.below(""), [{"id": id}]), ids):
+                answer.says("")
+        self.assertEqual(self.listed().keys(), set(ids))
+
+    def test_merged(self) -> None:
+        """A checksum that is known stays, one that is not is taken; the rest of later lists is left out."""
+        first, second, third = (new_id() for _ in range(3))
+        self.put_json(self.below(""), [{"id": first, "checksum": "a:1"}, {"id": second, "Tag": "x"}]).says("")
+        self.put_json(self.below(""), [{"id": first, "checksum": "a:2"}, {"id": second, "checksum": "a:3"},
+                                       {"id": third, "Tag": "y"}]).says("")
+        self.assertEqual(list(self.listed().values()), [
+            {"id": first, "checksum": "a:2"}, {"id": second, "checksum": "a:3"}, {"id": third},
+        ])
+
     def test_ancestors(self) -> None:
         """Are in the list as what was tagged is."""
         root = self.pushed()
@@ -235,11 +254,11 @@ class ListTests(V1Case):
 
     def test_long_list(self) -> None:
         """It only ever grows: the newest are kept, and no push fails of it."""
-        ids = [f"{number:064x}" for number in range(MAX_IMAGES + 10)]
+        ids = [f"{number:064x}" for number in range(MOST + 10)]
         for at in range(0, len(ids), 15_000):
             self.put_json(self.below(""), [{"id": id} for id in ids[at:at + 15_000]]).says("")
         listed = [each["id"] for each in self.call("GET", self.below("images")).expect(200).json]
-        self.assertEqual(len(listed), MAX_IMAGES)
+        self.assertEqual(len(listed), MOST)
         self.assertIn(ids[-1], listed)
 
     def test_form(self) -> None:
