@@ -19,7 +19,7 @@ _SHAPES = re.compile(
         \b(?:authorization|cookie|set-cookie|x-auth-token|x-subject-token|x-amz-security-token)\b["']?\s*[:=,]\s*[\[(]?
         | [?&;](?:token|_state|password|x-amz-signature|x-amz-credential|x-amz-security-token|signature)=
         | \b(?:basic|bearer)\s+(?=[A-Za-z0-9+/=._~-]{8})(?-i:(?=\S*[A-Z0-9=]))
-        | ://(?=[^/\s@]*:[^/\s@]*@)
+        | ://(?=[^/\s@:]*:[^/\s@]*@)
     )
     (?P<value> (?<=://)[^/\s@]+ | b?["'][^"'\n]* | (?:basic|bearer)\s+\S+ | [^\s&;,"']+ )
     """,
