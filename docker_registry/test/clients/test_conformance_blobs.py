@@ -178,6 +178,25 @@ class Sha256Tests(Conformance):
         self.repository.check_no_blob(digest)
         self.repository.check_pushed(self.repository.put(session, digest, content), digest, content)
 
+    def test_mount_from_where_it_is_not(self) -> None:
+        """That some other repository has it is no reason to take it from there: whoever asks may not read that one."""
+        digest, content = self.blob()
+        self.fresh().push(digest, content)
+        holder = self.fresh()
+        holder.push(*self.blob())
+        for source in (holder.name, self.fresh().name, "No/Name"):
+            self.repository.mount(digest, source).expect(202)
+            self.repository.check_no_blob(digest)
+
+    def test_end_without_a_digest(self) -> None:
+        """Refused, and the session goes on."""
+        digest, content = self.blob()
+        session = self.repository.begin()
+        for end in ("", "?digest=", f"?digest={digest}&digest={digest}", "?digest=sha256%3Anonsense"):
+            refused = self.repository.wire("PUT", session["Location"] + end, content, OCTETS)
+            refused.error(400, "DIGEST_INVALID")
+        self.repository.check_pushed(self.repository.put(session, digest, content), digest, content)
+
     @rows(RANGES)
     def range(self, row: tuple[str, tuple[int, int] | None]) -> None:
         wanted, part = row
