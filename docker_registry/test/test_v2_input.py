@@ -336,6 +336,23 @@ class InputTests(SynchronousTestCase):
         )
         self.assertEqual(self.ask("PUT", "/v2/r/manifests/t", exact)[0], 201)
 
+    def test_many_annotations(self) -> None:
+        """What refers to a manifest is listed in pages that clients take, with all that it says of itself."""
+        config = {"mediaType": "a/b", "digest": str(Digest.of(b"{}")), "size": 2}
+        subject = {"mediaType": OCI_MANIFEST, "digest": D, "size": 1}
+        for number in range(3):
+            annotations = {str(number): "x" * 2_500_000}
+            content = encoded(image(config=config, layers=[], subject=subject, annotations=annotations))
+            self.assertEqual(self.ask("PUT", f"/v2/r/manifests/t{number}", content)[0], 201)
+        found, target = 0, f"/v2/r/referrers/{D}"
+        while target:
+            status, fields, content = self.ask("GET", target)
+            self.assertEqual(status, 200)
+            self.assertLess(len(content), 4 << 20)
+            found += len(json.loads(content)["manifests"])
+            target = fields.get("link", "<>").partition(">")[0][1:]
+        self.assertEqual(found, 3)
+
     def test_too_many_tags(self) -> None:
         tags = [f"tag=t{number}" for number in range(101)]
         self.assertQuiet(

@@ -14,7 +14,7 @@ from docker_registry.v2.answers import ASK_AGAIN, Headers, next_page, one, page_
 from docker_registry.web.request import Request
 
 REFERRERS_BYTES = 3 << 20
-"""A page of referrers ends beyond so many bytes: clients read 4 MiB of it."""
+"""A page of referrers has at most so many bytes, unless one alone has more: clients read 4 MiB of it."""
 
 
 class ListRoutes:
@@ -45,11 +45,14 @@ class ListRoutes:
         listed: list[dict[str, object]] = []
         length = 0
         referrer = await found.next() if size else None
-        while referrer is not None and len(listed) < size and length < REFERRERS_BYTES:
-            after = str(referrer.digest)
+        while referrer is not None and len(listed) < size:
             if wanted in ("", referrer.artifact_type):
-                listed.append(_descriptor(referrer))
-                length += len(json.dumps(listed[-1]))
+                descriptor = _descriptor(referrer)
+                length += len(json.dumps(descriptor))
+                if listed and length > REFERRERS_BYTES:
+                    break
+                listed.append(descriptor)
+            after = str(referrer.digest)
             referrer = await found.next()
         headers: Headers = [(b"Content-Type", documents.OCI_INDEX.encode()), ASK_AGAIN]
         if wanted:
