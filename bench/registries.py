@@ -97,19 +97,21 @@ class Registry(ABC):
         return self._process.pid
 
     def cpu(self) -> float:
-        """Seconds of processor time so far, of all its threads."""
-        return cpu_of(self.pid)
+        """Seconds of processor time so far, of all its processes and their threads."""
+        return sum(map(cpu_of, self._pids()))
 
     def peak(self) -> int:
-        """Largest resident memory in bytes since `reset_peak` (proc(5), ``VmHWM``)."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) << 10
-        raise LoadFailed("the kernel does not tell VmHWM")
+        """Largest resident memory in bytes since `reset_peak` (proc(5), ``VmHWM``), each process at its own time."""
+        return sum(map(_peak_of, self._pids()))
 
     def reset_peak(self) -> None:
         """Let the peak be what is resident now (proc(5), ``clear_refs``)."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        for pid in self._pids():
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+    def _pids(self) -> list[int]:
+        """Its process, and those that this one has begun."""
+        return [self.pid, *map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())]
 
     def take_gap(self) -> Gap | None:
         """The largest since the last time; ``None`` where there is no reactor to ask."""
@@ -128,6 +130,13 @@ class Registry(ABC):
     def _last_words(self) -> str:
         lines = (self.home / "log").read_text(errors="replace").splitlines()
         return lines[-1] if lines else "it logged nothing"
+
+
+def _peak_of(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    raise LoadFailed("the kernel does not tell VmHWM")
 
 
 class Ours(Registry):
@@ -168,7 +177,7 @@ class Ours(Registry):
             self._asking = None
 
     def take_gap(self) -> Gap | None:
-        if self._asking is None:
+        if self._asking is None or "workers" in self._options:      # the one who is asked serves nobody then
             return None
         self._asking.sendall(b"?")
         answer = b""

@@ -92,6 +92,9 @@ def groups(sizes: Sizes, making: Client, files: Path) -> Iterator[Group]:
         yield Group(list(_requests(sizes, image)), image.push)
         watched = {"access_log_file": f"{files}/access.log", "admin_listen": ["tcp:0:interface=127.0.0.1"]}
         yield Group(list(_watched(sizes, image)), image.push, options=watched, against={"access_log": "off"})
+        two = {"workers": 2, "secret_key": "bench"}
+        yield Group(list(_two_workers(sizes, image, "", 10)), image.push, options=two)
+        yield Group(list(_two_workers(sizes, image, " beside one", 1.5)), image.push, options=two, against={})
     yield Group(list(_downloads(sizes, making, large)), large.push)
     upload, layers = Large(sizes.upload, files), Large(sizes.layer, files)
     yield Group(list(_uploads(sizes, making, upload)), lambda _: upload.make())
@@ -180,6 +183,13 @@ def _watched(sizes: Sizes, image: Image) -> Iterator[Row]:
     for connections in sizes.connections:
         row = _request_row(sizes, "manifest by tag", lambda: image.target("latest"), connections, True, Target(0.9))
         yield replace(row, what=f"{row.what}, with access log and metrics, beside without")
+
+
+def _two_workers(sizes: Sizes, image: Image, beside: str, ratio: float) -> Iterator[Row]:
+    """Load and server on the same machine: what two can do on two processors is less than twice as much."""
+    for connections in (each for each in sizes.connections if each > 1):
+        row = _request_row(sizes, "manifest by tag", lambda: image.target("latest"), connections, True, Target(ratio))
+        yield replace(row, what=f"{row.what}, two workers{beside}")
 
 
 def _request_row(
