@@ -10,8 +10,6 @@ import stat
 from hashlib import sha256
 from pathlib import Path
 
-from twisted.internet.task import deferLater
-
 from docker_registry.deferreds import deferred
 from docker_registry.test.process_case import SERVE, TWISTD, Systemd, reactor
 from docker_registry.test.worker_case import ALL, WorkerCase, is_running
@@ -75,11 +73,6 @@ class ServeTests(WorkerCase):
         self.assertEqual(len([line for line in lines if line.endswith("#info] stopped")]), 3)
         for line in lines:
             self.assertRegex(line, r"^\d{4}-\d\d-\d\dT\S+ \[")
-
-    async def appears(self, path: str, text: str) -> None:
-        """Wait until ``text`` is in a file."""
-        while not os.path.exists(path) or text not in Path(path).read_text():
-            await deferLater(reactor, 0.02)
 
 
 class KillTests(WorkerCase):

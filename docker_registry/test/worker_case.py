@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from docker_registry.test.process_case import Daemon, UploadCase
+from twisted.internet.task import deferLater
+
+from docker_registry.test.process_case import Daemon, UploadCase, reactor
 
 READY = re.compile(r"worker (\d+) is ready: process (\d+)")
 ALL = re.compile(r"listening on (.+) with \d+ workers, storing")
@@ -22,10 +24,11 @@ class WorkerCase(UploadCase):
         super().setUp()
         self.configure()
 
-    def configure(self, listen: str = "'tcp:0:interface=127.0.0.1'", grace: int = 5) -> None:
+    def configure(self, listen: str = "'tcp:0:interface=127.0.0.1'", grace: int = 5, **more: object) -> None:
+        options = "".join(f", {name}: {value}" for name, value in more.items())
         self.write(
             f"x: {{storage_path: ./images, listen: [{listen}], workers: {self.workers}, secret_key: s, "
-            f"shutdown_grace: {grace}}}"
+            f"shutdown_grace: {grace}{options}}}"
         )
 
     async def all_ready(self, *arguments: str, environ: Mapping[str, str] | None = None) -> tuple[Daemon, int]:
@@ -38,7 +41,18 @@ class WorkerCase(UploadCase):
 
     def pids(self, daemon: Daemon) -> dict[int, int]:
         """Of the workers, by number, as they were ready last."""
-        return {int(number): int(pid) for number, pid in READY.findall(daemon.said.seen)}
+        return self.pids_in(daemon.said.seen)
+
+    def pids_in(self, log: str) -> dict[int, int]:
+        return {int(number): int(pid) for number, pid in READY.findall(log)}
+
+    async def appears(self, path: str, pattern: str) -> re.Match[str]:
+        """Wait until a file has something that matches."""
+        while True:
+            text = Path(path).read_text() if os.path.exists(path) else ""
+            if (found := re.search(pattern, text)) is not None:
+                return found
+            await deferLater(reactor, 0.02)
 
     async def another(self, daemon: Daemon, number: int, before: int) -> int:
         """The process that takes the place of the one that was ``before``."""

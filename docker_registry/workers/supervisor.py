@@ -221,7 +221,9 @@ class Supervisor(Daemon):
     async def _reload_all(self) -> None:
         await self.reloads.reload()
         workers = [place.hand.reload() for place in self._places if place.hand is not None]
-        if not await self._in_time(DeferredList(workers), RELOAD):
+        all_have: Deferred[Any] = Deferred()
+        DeferredList(workers).addCallback(all_have.callback)
+        if not await self._in_time(all_have, RELOAD):
             self.log.error("not every worker has read again what it should within {seconds:g} s", seconds=RELOAD)
 
     # Stopping

@@ -1,0 +1,114 @@
+"""SIGHUP: what can change underneath is read again, in every process, and nobody notices (H3)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+from pathlib import Path
+
+from cryptography import x509
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase
+
+from docker_registry.deferreds import deferred
+from docker_registry.reloading import CannotReload, Reloads
+from docker_registry.test.certificates import make_certificate
+from docker_registry.test.process_case import Conversation, Daemon
+from docker_registry.test.worker_case import WorkerCase
+
+
+class ReloadsTests(SynchronousTestCase):
+    def test_what_fails_keeps_nothing_from_the_rest(self) -> None:
+        done: list[str] = []
+        reloads = Reloads()
+
+        def refuse() -> None:
+            raise CannotReload("users: line 3 is no user")
+
+        async def later() -> None:
+            done.append("coroutine")
+
+        reloads.add("users", refuse)
+        reloads.add("a fault", lambda: [][0])
+        reloads.add("the log", lambda: done.append("function"))
+        reloads.add("another", later)
+        self.successResultOf(deferred(reloads.reload)())
+        self.assertEqual(done, ["function", "coroutine"])
+        self.assertEqual(len(self.flushLoggedErrors(IndexError)), 1)
+
+
+class ReloadTests(WorkerCase):
+    """Of the log, the access log and the certificate."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        make_certificate(Path(self.directory))
+        self.listen = (
+            f"ssl:0:interface=127.0.0.1:privateKey={self.directory}/key.pem:certKey={self.directory}/cert.pem"
+        )
+        self.configure(f"'{self.listen}', 'tcp:0:interface=127.0.0.1'", access_log_file=f"{self.directory}/access")
+
+    async def begun(self) -> tuple[Daemon, int, int]:
+        """A daemon that logs into a file, and its ports: with TLS and without."""
+        daemon = self.twistd(options=("--pidfile=", "--logfile=log"))
+        self.log = f"{self.directory}/log"
+        found = await self.appears(self.log, r"listening on 127.0.0.1:(\d+), 127.0.0.1:(\d+)(?: with 2 workers)?, stor")
+        return daemon, int(found[1]), int(found[2])
+
+    async def serials(self, port: int) -> set[int]:
+        """Of the certificates that all processes show."""
+        shown = set()
+        pids = list(self.pids_in(Path(self.log).read_text()).values())
+        for other in [[pid for pid in pids if pid != each] for each in pids] or [[]]:
+            with self.only(*other):
+                pem = await deferToThread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=30)
+            shown.add(x509.load_pem_x509_certificate(pem.encode()).serial_number)
+        return shown
+
+    async def reload(self, daemon: Daemon) -> None:
+        """Ask for it, and wait until every process has."""
+        lines = Path(self.log).read_text().count("reloaded: ") if os.path.exists(self.log) else 0
+        daemon.kill(signal.SIGHUP)
+        every = self.workers + 1 if self.workers > 1 else 1
+        await self.appears(self.log, rf"(?s)(reloaded: [^\n]*\n.*){{{lines + every}}}")
+
+    @deferred
+    async def test_certificate(self) -> None:
+        daemon, secure, _ = await self.begun()
+        self.assertEqual(await self.serials(secure), {1})
+        make_certificate(Path(self.directory), serial=2)
+        await self.reload(daemon)
+        self.assertEqual(await self.serials(secure), {2})
+        Path(self.directory, "cert.pem").write_text("none")
+        await self.reload(daemon)
+        self.assertEqual(await self.serials(secure), {2})
+        said = Path(self.log).read_text()
+        self.assertIn(f"the certificate of {self.listen} stays as it was: ", said)
+        self.assertIn("certKey is no certificate in PEM", said)
+        self.assertNotIn("Traceback", said)
+        await self.stop(daemon)
+
+    @deferred
+    async def test_log_files(self) -> None:
+        """Moved away as logrotate does; a request that is running goes on, and is logged in the new file."""
+        daemon, _, port = await self.begun()
+        location, content = await self.session(port), self.content()
+        upload: Conversation = await self.begin(port, location, content[:-1], len(content))
+        await self.ask(port, "GET /v2/?before")
+        await self.appears(f"{self.directory}/access", "before")
+        for name in ("log", "access"):
+            os.rename(f"{self.directory}/{name}", f"{self.directory}/{name}.1")
+        await self.reload(daemon)
+        await self.ask(port, "GET /v2/?after")
+        upload.send(content[-1:])
+        await upload.answer.until("202 Accepted")
+        await self.appears(f"{self.directory}/access", r"(?s)after.*PATCH|PATCH.*after")
+        self.assertNotIn("after", Path(self.directory, "access.1").read_text())
+        await self.stop(daemon)
+        self.assertEqual(Path(self.log).read_text().count("#info] stopped"), self.workers + (self.workers > 1))
+        self.assertNotIn("stopped", Path(self.directory, "log.1").read_text())
+
+
+class OneProcessTests(ReloadTests):
+    workers = 1

@@ -1,0 +1,286 @@
+"""When workers are started, killed and given up, by a clock that stands still."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
+from twisted.logger import LogLevel, globalLogPublisher
+from twisted.python.threadpool import ThreadPool
+from twisted.trial.unittest import SynchronousTestCase
+
+from docker_registry.registry.registry import Registry
+from docker_registry.registry.settings import Settings
+from docker_registry.storage.memory import MemoryStorage
+from docker_registry.systemd import Notifier
+from docker_registry.test.registry_case import Direct
+from docker_registry.test.test_service import RecordedProcess
+from docker_registry.workers.board import Board
+from docker_registry.workers.messages import Order
+from docker_registry.workers.supervisor import PAUSES, STABLE, START, TRIES, Supervisor
+
+TICK = 15.0
+"""Seconds between two pings, where systemd does not ask for any."""
+
+
+class Hand:
+    """A worker that does what the test says.
+
+    :ivar orders: that it was given.
+    """
+
+    pid = 4711
+
+    def __init__(self, number: int, on_ready: Callable[[Any], None], on_end: Callable[[Any, int], None]) -> None:
+        self.number = number
+        self.is_ready = False
+        self.unanswered = 0
+        self.orders: list[Order] = []
+        self.killed = False
+        self._on_ready = on_ready
+        self._on_end = on_end
+
+    def start(self, reactor: Any, board: int, sockets: Any, keep: Any) -> None: ...
+
+    def order(self, order: Order) -> None:
+        self.orders.append(order)
+
+    def ping(self) -> None:
+        self.unanswered += 1
+
+    def reload(self) -> Deferred[None]:
+        return Deferred()
+
+    def kill(self) -> None:
+        self.killed = True
+
+    # What the test says
+
+    def ready(self) -> None:
+        self.is_ready = True
+        self._on_ready(self)
+
+    def end(self, status: int = 1) -> None:
+        self._on_end(self, status)
+        self.is_ready = False
+
+
+class SupervisorTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.reactor.hasRun = True          # so that callWhenRunning calls
+        self.hands: list[Hand] = []
+        self.process = RecordedProcess(self.reactor)
+        self.systemd = self.listen_as_systemd()
+        self.logged = EventLoggingObserver()
+        globalLogPublisher.addObserver(self.logged)
+        self.addCleanup(globalLogPublisher.removeObserver, self.logged)
+        self.supervisor = self.begin()
+        self.addCleanup(self.finish)
+
+    def listen_as_systemd(self) -> socket.socket:
+        directory = tempfile.mkdtemp()      # short: the name of a socket has 107 bytes
+        self.addCleanup(shutil.rmtree, directory)
+        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.addCleanup(receiver.close)
+        receiver.bind(f"{directory}/notify")
+        return receiver
+
+    def told(self) -> list[str]:
+        """What systemd has been told since the last time."""
+        said = []
+        while True:
+            try:
+                said.append(self.systemd.recv(100).decode().split("\n")[0])
+            except BlockingIOError:
+                return said
+
+    def begin(self) -> Supervisor:
+        storage = MemoryStorage(self.reactor)
+        board = Board.make(2)
+        self.addCleanup(os.close, board.fd)
+        supervisor = Supervisor(
+            self.reactor,
+            make=self.make,
+            board=board,
+            workers=2,
+            storage=storage,
+            registry=Registry(storage, Direct(), self.reactor, Settings(), self.reactor.seconds),
+            endpoints=[],
+            pool=ThreadPool(0, 1),
+            process=self.process,
+            notifier=Notifier({"NOTIFY_SOCKET": self.systemd.getsockname()}),
+            grace=30.0,
+            place="nowhere",
+        )
+        supervisor.startService()
+        return supervisor
+
+    def make(self, number: int, on_ready: Callable[[Any], None], on_end: Callable[[Any, int], None]) -> Hand:
+        self.hands.append(Hand(number, on_ready, on_end))
+        return self.hands[-1]
+
+    def finish(self) -> None:
+        stopped = self.supervisor.stopService()
+        for hand in self.hands[-2:]:
+            if not stopped.called:
+                hand.end(0)
+        self.reactor.pump([0.0, 30.0, 30.0, 30.0])
+        self.successResultOf(stopped)
+
+    def lines(self, level: Any = LogLevel.error) -> list[str]:
+        return [
+            event["log_format"].format(**event)
+            for event in self.logged
+            if event["log_namespace"].startswith("docker_registry.workers") and event["log_level"] >= level
+        ]
+
+    def serving(self) -> tuple[Hand, Hand]:
+        first, second = self.hands
+        first.ready()
+        second.ready()
+        self.told()
+        return first, second
+
+    def answer(self) -> None:
+        for hand in self.hands:
+            hand.unanswered = 0
+
+    # Starting
+
+    def test_ready_when_all_are(self) -> None:
+        self.hands[1].ready()
+        self.assertEqual(self.told(), [])
+        self.hands[0].ready()
+        self.assertEqual(self.told(), ["READY=1"])
+        self.assertIn("listening on  with 2 workers, storing nowhere", self.lines(LogLevel.info))
+
+    def test_never_ready(self) -> None:
+        self.hands[0].ready()
+        for _ in range(int(START / TICK) + 1):
+            self.answer()
+            self.reactor.advance(TICK)
+        self.assertEqual([hand.killed for hand in self.hands], [False, True])
+        self.hands[1].end(-9)
+        self.reactor.advance(PAUSES[0])
+        self.assertEqual([hand.number for hand in self.hands], [1, 2, 2])
+
+    def test_gives_up(self) -> None:
+        """When each has ended so often, and none was ready."""
+        for times in range(1, TRIES + 1):
+            self.hands[-2].end(3)
+            self.assertIsNone(self.process.status)
+            self.hands[-1].end(3)
+            self.assertEqual(self.process.status, 1 if times == TRIES else None)
+            self.reactor.advance(max(PAUSES))
+        self.assertIn("the workers end again and again, the last one with status 3: see above", self.lines())
+
+    def test_no_restart_would_mend_it(self) -> None:
+        self.hands[0].end(78)
+        self.assertEqual(self.process.status, 78)
+
+    def test_goes_on_with_one(self) -> None:
+        """As long as another one serves, the one that cannot is tried again, ever later."""
+        self.hands[0].ready()
+        for pause in (*PAUSES, PAUSES[-1]):
+            self.hands[-1].end(78)
+            count = len(self.hands)
+            if pause:
+                self.reactor.advance(pause - 0.01)
+                self.assertEqual(len(self.hands), count)
+            self.reactor.advance(0.02)
+            self.assertEqual(len(self.hands), count + 1)
+        self.assertIsNone(self.process.status)
+
+    # Watching
+
+    def test_replaced_at_once(self) -> None:
+        """After a life that was long enough."""
+        first, _ = self.serving()
+        for _ in range(int(STABLE / TICK) + 1):
+            self.answer()
+            self.reactor.advance(TICK)
+        for _ in range(2):
+            first.end(-11)
+            self.assertIn("worker 1, process 4711, was killed by signal 11", self.lines())
+            self.reactor.advance(0)
+            first = self.hands[-1]
+            first.ready()
+            for _ in range(int(STABLE / TICK) + 1):
+                self.answer()
+                self.reactor.advance(TICK)
+        self.assertEqual([hand.number for hand in self.hands], [1, 2, 1, 1])
+
+    def test_watchdog(self) -> None:
+        first, second = self.serving()
+        self.reactor.advance(TICK)
+        self.assertEqual(self.told(), ["WATCHDOG=1"])
+        second.unanswered = 0
+        self.reactor.advance(TICK)
+        self.assertEqual(self.told(), [], "one has not answered")
+        self.assertFalse(first.killed)
+        second.unanswered = 0
+        self.reactor.advance(TICK)
+        self.assertEqual((self.told(), first.killed, second.killed), ([], True, False))
+        first.end(-9)
+        self.reactor.advance(0)
+        second.unanswered = 0
+        self.reactor.advance(TICK)
+        self.assertEqual(self.told(), ["WATCHDOG=1"], "the next one is starting")
+
+    # Reloading and stopping
+
+    def test_reload_waits_for_workers(self) -> None:
+        self.serving()
+        self.supervisor.ask_to_reload()
+        self.assertEqual(self.told(), ["RELOADING=1"])
+        self.reactor.advance(10)
+        self.assertEqual(self.told(), ["READY=1"])
+        self.assertIn("not every worker has read again what it should within 10 s", self.lines())
+
+    def test_reload_before_it_is_ready(self) -> None:
+        self.supervisor.ask_to_reload()
+        self.assertEqual(self.told(), [])
+
+    def test_stops_workers_first(self) -> None:
+        first, second = self.serving()
+        stopped = self.supervisor.stopService()
+        self.assertEqual(self.told(), ["STOPPING=1"])
+        self.assertEqual((first.orders, second.orders), ([Order.STOP], [Order.STOP]))
+        first.end(0)
+        self.reactor.advance(1)
+        self.assertNoResult(stopped)
+        self.supervisor.hurry()
+        self.assertEqual(second.orders, [Order.STOP, Order.HURRY])
+        second.end(0)
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual(len(self.hands), 2, "nobody takes their place")
+        self.assertEqual(self.lines(), [])
+        self.supervisor = self.begin()
+
+    def test_worker_that_does_not_end(self) -> None:
+        first, second = self.serving()
+        stopped = self.supervisor.stopService()
+        first.end(0)
+        self.reactor.advance(60)
+        self.assertEqual((first.killed, second.killed), (False, True))
+        second.end(-9)
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
+        self.supervisor = self.begin()
+
+    def test_stops_between_two_tries(self) -> None:
+        self.hands[0].end()
+        self.hands[1].end()
+        stopped = self.supervisor.stopService()
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual(len(self.hands), 2)
+        self.supervisor = self.begin()
