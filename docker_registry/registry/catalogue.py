@@ -6,7 +6,7 @@ as, and as long as, they are known to be complete; until then, and whenever they
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -99,20 +99,18 @@ class Catalogue:
         start = (page - 1) * count
         if self.is_complete:
             try:
-                names = _ranked(await self._records.matching(term), term)
-                described = await self._records.descriptions(names[start : start + count])
+                total, found = await self._records.search(term, start, count)
             except DatabaseFailed as error:
                 self.lost(error)
             else:
                 if self.is_complete:
-                    found = (FoundName(name, said) for name, said in described.items())
-                    return Found(len(names), tuple(found))
+                    return Found(total, tuple(FoundName(*each) for each in found))
         await self._searching.acquire()
         try:
-            names = _ranked(await self._search_store(term), term)
+            names = await self._search_store(term)
         finally:
             self._searching.release()
-        return Found(len(names), tuple(await self._described(names[start : start + count])))
+        return Found(len(names), tuple(await self._described(await self._ranked(names, term, start, count))))
 
     async def repository(self, repository: Repository) -> RepositoryRecord | None:
         """What is written down of ``repository``; ``None`` if nothing is, or not yet."""
@@ -168,18 +166,15 @@ class Catalogue:
             after = names[-1].name
         return found
 
+    async def _ranked(self, names: Sequence[str], term: str, start: int, count: int) -> list[str]:
+        try:
+            return await self._records.ranked(names, term, start, count)
+        except DatabaseFailed as error:
+            self.lost(error)
+            return sorted(names)[start : start + count]
+
     async def _described(self, names: Sequence[str]) -> list[FoundName]:
         if self.describe is None:
             return [FoundName(name) for name in names]
         said = await together(*[Deferred.fromCoroutine(self.describe(Repository(name))) for name in names])
         return [FoundName(*each) for each in zip(names, said, strict=True)]
-
-
-def _ranked(names: Collection[str], term: str) -> list[str]:
-    """The best first."""
-    def rank(name: str) -> tuple[int, str]:
-        if name == term:
-            return 0, name
-        return (1 if name.startswith(term) else 2 if term in name else 3), name
-
-    return sorted(names, key=rank)

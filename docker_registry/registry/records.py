@@ -8,6 +8,7 @@ reading has come to its end.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ SCHEMA = (
         digest TEXT, size INTEGER, pushed REAL, PRIMARY KEY (repository, name)
     ) WITHOUT ROWID""",
 )
+
+_MATCHING = "FROM repositories WHERE NOT gone AND NOT private AND (instr(name, ?1) OR instr(folded, ?1))"
+_RANK = "CASE WHEN name = ?1 THEN 0 WHEN instr(name, ?1) = 1 THEN 1 WHEN instr(name, ?1) THEN 2 ELSE 3 END, name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,26 +94,35 @@ class Records:
 
         return await self._database.read(work)
 
-    async def matching(self, term: str) -> list[str]:
-        """Repositories that are not private and have ``term``, which is folded, in their name or description."""
-        def work(connection: sqlite3.Connection) -> list[str]:
+    async def search(self, term: str, start: int, count: int) -> tuple[int, list[tuple[str, str]]]:
+        """Repositories that are not private and have ``term``, which is folded, in their name or description.
+
+        :returns: how many there are; of ``count`` of them, the best first, name and description.
+        """
+        def work(connection: sqlite3.Connection) -> tuple[int, list[tuple[str, str]]]:
+            (total,) = connection.execute(f"SELECT count(*) {_MATCHING}", (term,)).fetchone()
             found = connection.execute(
-                "SELECT name FROM repositories "
-                "WHERE NOT gone AND NOT private AND (instr(name, ?1) OR instr(folded, ?1))", (term,),
+                f"SELECT name, description {_MATCHING} ORDER BY {_RANK} LIMIT ?2 OFFSET ?3", (term, count, start)
             )
-            return [name for (name,) in found]
+            return total, found.fetchall()
 
         return await self._database.read(work)
 
-    async def descriptions(self, names: Sequence[str]) -> dict[str, str]:
-        """Of those of ``names`` that were looked at."""
-        def work(connection: sqlite3.Connection) -> dict[str, str]:
-            found: dict[str, str] = {}
-            for name in names:
-                found |= connection.execute(
-                    "SELECT name, description FROM repositories WHERE name = ? AND NOT gone AND described", (name,)
-                )
-            return found
+    async def matching(self, term: str) -> list[str]:
+        """The names of all that `search` finds."""
+        def work(connection: sqlite3.Connection) -> list[str]:
+            return [name for (name,) in connection.execute(f"SELECT name {_MATCHING}", (term,))]
+
+        return await self._database.read(work)
+
+    async def ranked(self, names: Sequence[str], term: str, start: int, count: int) -> list[str]:
+        """``count`` of ``names``, in the order of `search`."""
+        def work(connection: sqlite3.Connection) -> list[str]:
+            found = connection.execute(
+                f"SELECT value AS name FROM json_each(?4) ORDER BY {_RANK} LIMIT ?2 OFFSET ?3",
+                (term, count, start, json.dumps(names)),
+            )
+            return [name for (name,) in found]
 
         return await self._database.read(work)
 
