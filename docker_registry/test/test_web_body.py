@@ -46,7 +46,7 @@ class BodyTests(Case):
         """At least a piece at a time, what is left at the end, then nothing, as often as one asks."""
         body = self.body()
         reading = self.read(body)
-        for _ in range(4):
+        for _ in range(PIECE // READ):
             self.assertNoResult(reading)
             body.feed([b"x" * READ], False)
         parts: list[bytes] = self.successResultOf(reading)
@@ -141,6 +141,10 @@ class BodyTests(Case):
 
 
 class WholeTests(Case):
+    def setUp(self) -> None:
+        super().setUp()
+        self.kept: list[tuple[Body, Deferred[bytes]]] = []
+
     def read_all(self, body: Body, limit: int) -> Deferred[bytes]:
         return Deferred.fromCoroutine(body.read_all(limit))
 
@@ -171,6 +175,7 @@ class WholeTests(Case):
         whole = self.read_all(body, 4 * PIECE)
         for _ in range(size // PIECE):
             body.feed([b"x" * PIECE], False)
+        self.kept.append((body, whole))     # whose reader is collected gives up
         return body, whole
 
     def test_too_many_at_once(self) -> None:

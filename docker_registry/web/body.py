@@ -12,7 +12,7 @@ from docker_registry.web.errors import BodyTooLarge, ClientGone, Refusal
 PIECE = 1 << 20
 """Bytes that are worth a hop to a thread."""
 
-READ = 256 << 10
+READ = 512 << 10
 """Bytes that may arrive at once from a socket."""
 
 LEAST = 16 << 10
