@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import re
 import signal
+import uuid
 from pathlib import Path
+
+from twisted.internet.threads import deferToThread
 
 from docker_registry.deferreds import deferred
 from docker_registry.test.clients import old_stores
 from docker_registry.test.layer_case import member
 from docker_registry.test.process_case import SERVE, Daemon, ProcessCase
+from docker_registry.test.servers.stores import moto
 
 BAR = "import pty, sys; sys.exit(pty.spawn([sys.executable, '-c', sys.argv[1], *sys.argv[2:]]) >> 8)"
 """Runs a program on a terminal of its own, and passes on what it writes there."""
@@ -76,6 +81,20 @@ class WarmTests(ProcessCase):
         self.assertEqual(await warm.ended, 3)
         self.assertIn(self.ready(), warm.said.seen)
         self.assertEqual({path: digest for path, digest in self.digests().items() if path in before}, before)
+
+    @deferred
+    async def test_of_a_bucket(self) -> None:
+        self.make()
+        store = moto()
+        prefix = uuid.uuid4().hex
+        await deferToThread(store.fill, prefix, self.root)
+        self.write(json.dumps({"x": store.options(storage_path=f"/{prefix}")}))
+        warm = self.warm()
+        self.assertEqual(await warm.ended, 3, warm.complained.seen)
+        self.assertIn(self.ready(), warm.said.seen)
+        again = self.warm()
+        await again.ended
+        self.assertIn("6 tags, 0 layers to read", again.complained.seen)
 
     @deferred
     async def test_beside_a_running_registry(self) -> None:

@@ -298,6 +298,17 @@ class V091ReadingTests(ReadingTests, OldStoreCase):
 class V091WritingTests(WritingTests, OldStoreCase):
     name = "0.9.1"
 
+    def test_odd_tags_are_read_only(self) -> None:
+        """What 0.9.1 took as a tag is listed, and nobody may set it, or such a one (T2)."""
+        before = self.get("/v1/repositories/team/marks/tags")
+        self.assertEqual(before["a+b"], before["ok"])
+        body = json.dumps(before["ok"]).encode()
+        for tag in ("a+b", "a%2Bb", "-dash", ".hidden", "a%20b"):
+            status, _, _ = self.registry.request("PUT", f"/v1/repositories/team/marks/tags/{tag}", body)
+            self.assertEqual(status, 400, tag)
+        self.assertEqual(self.get("/v1/repositories/team/marks/tags"), before)
+        self.assertUnchanged()
+
     def test_both_forms_are_one(self) -> None:
         """Deleting brings nothing back of what stood in the other directory."""
         self.assertEqual(self.tags_of("both/b/c"), ["latest", "once", "twice"])
