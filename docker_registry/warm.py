@@ -70,7 +70,7 @@ class Lines:
         if done and now - self._last >= EVERY:
             self._last = now
             left = (now - self._started) * (self._total - done) / done
-            self._say(f"{self._label}: {100 * done // self._total} %, about {in_words(left)} left")
+            self._say(f"{self._label}: {100 * done // self._total} %, {in_words(left)} left")
 
     def finish(self) -> None:
         """What follows says it."""
@@ -80,9 +80,9 @@ def in_words(seconds: float) -> str:
     """As exact as an estimate is."""
     minutes = round(seconds / 60)
     if minutes < 1:
-        return "a minute"
+        return "less than a minute"
     hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest} min" if hours else f"{rest} min"
+    return f"about {hours} h {rest} min" if hours else f"about {rest} min"
 
 
 class Command:
@@ -125,7 +125,7 @@ class Command:
         left = await self._shown("setting tags", len(work.tags), lambda: self._warming.tags_set, setting)
         for each in left:
             self._tell(f"{each.repository}:{each.tag} cannot be served by v2: {each.reason}")
-        self._tell(f"{len(work.tags) - len(left)} tags are ready" + (f", {len(left)} are left" if left else ""))
+        self._tell(f"{len(work.tags) - len(left)} tags are ready" + (f", {len(left)} left" if left else ""))
         return SOME_LEFT if left else READY
 
     async def _shown(self, label: str, total: int, done: Callable[[], int], work: Awaitable[R]) -> R:

@@ -44,7 +44,7 @@ class WarmTests(ProcessCase):
         self.make()
         warm = self.warm()
         self.assertEqual(await warm.ended, 3, warm.complained.seen)
-        self.assertIn(f"{self.ready()}, 6 are left\n", warm.said.seen)
+        self.assertIn(f"{self.ready()}, 6 left\n", warm.said.seen)
         self.assertRegex(warm.said.seen, r"broken:cut cannot be served by v2: the layer of [0-9a-f]{64} is cut")
         self.assertRegex(warm.complained.seen, r"\d+ tags, \d+ layers to read, 0 MB\n")
         again = self.warm()
