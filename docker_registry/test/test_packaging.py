@@ -133,6 +133,7 @@ class UnitTests(SynchronousTestCase):
         for name, value in {
             "User": "docker-registry", "UMask": "0027", "NoNewPrivileges": "yes", "ProtectSystem": "strict",
             "PrivateTmp": "yes", "StateDirectory": "docker-registry", "StateDirectoryMode": "0750",
+            "CacheDirectory": "docker-registry", "CacheDirectoryMode": "0750",
             "CapabilityBoundingSet": "", "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6",
         }.items():
             self.assertEqual(service[name], value, name)
