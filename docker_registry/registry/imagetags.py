@@ -37,7 +37,7 @@ from docker_registry.registry import bridge
 from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.bridge import Made
 from docker_registry.registry.catalogue import Catalogue
-from docker_registry.registry.events import Events, TagSet
+from docker_registry.registry.events import Events, TagDeleted, TagSet
 from docker_registry.registry.imagepushes import ImagePushes
 from docker_registry.registry.images import Images
 from docker_registry.registry.locks import Locks
@@ -283,6 +283,22 @@ class ImageTags:
             await self._manifests.untag(repository, tag)
         except ManifestUnknown:
             raise TagUnknown(str(tag)) from None
+
+    async def delete_odd(self, repository: Repository, tag: str) -> None:
+        """Remove one of those that `odd` tells of.
+
+        :raises TagUnknown: there is no such tag.
+        :raises DeletionDisabled: deleting is switched off.
+        """
+        self._manifests.check_deletion()
+        await self._shield(self._delete_odd(repository, tag))
+
+    async def _delete_odd(self, repository: Repository, tag: str) -> None:
+        async with self._locks.held(repository):
+            if not await self._old.remove_odd_tag(repository, tag):
+                raise TagUnknown(tag)
+            await self._events.tell(TagDeleted(repository, Tag(tag)))
+        self.log.info("deleted {repository}:{tag}", repository=str(repository), tag=tag)
 
     async def delete_all(self, repository: Repository) -> None:
         """Remove a repository: its tags and what protocol v1 knows of it, never the images.

@@ -138,7 +138,7 @@ class Manifests:
         :raises ManifestUnknown: no such tag.
         :raises DeletionDisabled: deleting is switched off.
         """
-        self._check_deletion()
+        self.check_deletion()
         await self._shield(self._untag(repository, tag))
 
     async def delete(self, repository: Repository, digest: Digest) -> None:
@@ -147,7 +147,7 @@ class Manifests:
         :raises ManifestUnknown: the repository does not hold it.
         :raises DeletionDisabled: deleting is switched off.
         """
-        self._check_deletion()
+        self.check_deletion()
         await self._shield(self._delete(repository, digest))
 
     async def delete_all(self, repository: Repository) -> None:
@@ -155,7 +155,7 @@ class Manifests:
 
         :raises DeletionDisabled: deleting is switched off.
         """
-        self._check_deletion()
+        self.check_deletion()
         await self._shield(self._delete_all(repository))
 
     async def delete_blob(self, repository: Repository, digest: Digest) -> None:
@@ -165,7 +165,7 @@ class Manifests:
         :raises BlobInUse: a manifest in the repository refers to it.
         :raises DeletionDisabled: deleting is switched off.
         """
-        self._check_deletion()
+        self.check_deletion()
         await self._shield(self._delete_blob(repository, digest))
 
     async def digests(self, repository: Repository) -> list[Digest]:
@@ -363,7 +363,8 @@ class Manifests:
             await self._events.tell(BlobDeleted(repository, digest))
         self.log.info("deleted blob {repository} {digest}", repository=repository.name, digest=str(digest))
 
-    def _check_deletion(self) -> None:
+    def check_deletion(self) -> None:
+        """:raises DeletionDisabled: deleting is switched off."""
         if not self._settings.delete_enabled:
             raise DeletionDisabled()
 

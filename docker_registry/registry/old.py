@@ -103,6 +103,14 @@ class OldStore:
                           for name, content in zip(some, contents, strict=True) if isinstance(content, bytes)}
         return found
 
+    async def remove_odd_tag(self, repository: Repository, tag: str) -> bool:
+        """Whether there was such a tag."""
+        found: list[bool] = []
+        for directory in reversed(await self._names.directories(repository)):
+            names = await self._tags_in(directory, "", MAX_ODD, lambda name: _is_odd(name) and unquote(name) == tag)
+            found += [await self._remove(layout.old_tag(directory, name)) for name in names]
+        return any(found)
+
     async def _tags_in(self, directory: str, after: str, limit: int, accept: Callable[[str], bool]) -> list[str]:
         found: list[str] = []
         count = min(limit, LEVEL)

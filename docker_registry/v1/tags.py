@@ -70,10 +70,19 @@ class TagRoutes:
 
     async def delete(self, request: Request, name: str, tag: str) -> None:
         try:
-            await self._registry.image_tags.delete(repository(name), Tag.parse(tag))
-        except (NameInvalid, TagInvalid, TagUnknown):
+            await self._delete(repository(name), tag)
+        except (NameInvalid, TagUnknown):
             raise Wrong(404, f"Tag not found: {tag}") from None
         send_json(request, True)
+
+    async def _delete(self, name: Repository, tag: str) -> None:
+        """As `_find`."""
+        try:
+            wanted = Tag.parse(tag)
+        except TagInvalid:
+            await self._registry.image_tags.delete_odd(name, tag)
+        else:
+            await self._registry.image_tags.delete(name, wanted)
 
     async def delete_all(self, request: Request, name: str) -> None:
         try:

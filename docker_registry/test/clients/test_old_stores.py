@@ -298,8 +298,8 @@ class V091ReadingTests(ReadingTests, OldStoreCase):
 class V091WritingTests(WritingTests, OldStoreCase):
     name = "0.9.1"
 
-    def test_odd_tags_are_read_only(self) -> None:
-        """What 0.9.1 took as a tag is listed, and nobody may set it, or such a one (T2)."""
+    def test_odd_tags(self) -> None:
+        """What 0.9.1 took as a tag is listed, and may be deleted; nobody may set it, or such a one (T2)."""
         before = self.get("/v1/repositories/team/marks/tags")
         self.assertEqual(before["a+b"], before["ok"])
         body = json.dumps(before["ok"]).encode()
@@ -308,6 +308,11 @@ class V091WritingTests(WritingTests, OldStoreCase):
             self.assertEqual(status, 400, tag)
         self.assertEqual(self.get("/v1/repositories/team/marks/tags"), before)
         self.assertUnchanged()
+        for tag, status in (("a+b", 200), ("a+b", 404), ("a%20b", 404)):
+            self.assertEqual(self.registry.request("DELETE", f"/v1/repositories/team/marks/tags/{tag}")[0], status)
+        del before["a+b"]
+        self.assertEqual(self.get("/v1/repositories/team/marks/tags"), before)
+        self.assertUnchanged("repositories/team/marks/tag_a%2Bb")
 
     def test_both_forms_are_one(self) -> None:
         """Deleting brings nothing back of what stood in the other directory."""
