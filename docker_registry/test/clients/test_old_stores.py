@@ -379,3 +379,10 @@ class CrowdTests(OldStoreCase):
         for name in names:
             self.assertEqual(len([line for line in prepared if old_stores.id_of(name) in line]), 1, name)
         self.assertEqual(len(prepared), len(names))
+
+
+class WorkersTests(CrowdTests):
+    """The same, when two processes answer."""
+
+    def opened(self) -> Ours:
+        return Ours(self.tree.root, workers=2, secret_key="k" * 64)
