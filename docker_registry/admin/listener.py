@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -78,4 +79,4 @@ def collectors(table: Table) -> CollectorRegistry:
 
 def _where(port: IListeningPort) -> str:
     host: Any = port.getHost()
-    return f"{host.host}:{host.port}" if hasattr(host, "port") else f"unix:{host.name}"
+    return f"{host.host}:{host.port}" if hasattr(host, "port") else f"unix:{os.fsdecode(host.name)}"

@@ -31,7 +31,7 @@ class NoAnswer(Exception):
 class Answer:
     """:ivar where: the endpoint that was asked.
     :ivar standing: what ``/readyz`` says.
-    :ivar figures: sums of what ``/metrics`` says, by name.
+    :ivar figures: sums of what ``/metrics`` says, by name; of times, the first.
     """
 
     where: str
@@ -88,7 +88,11 @@ def _figures(text: str) -> Iterator[tuple[str, float]]:
         for sample in family.samples:
             failed = sample.name == "registry_http_requests_total" and sample.labels["code"].startswith("5")
             for name in (sample.name, "failed_requests") if failed else (sample.name,):
-                sums[name] = sums.get(name, 0.0) + sample.value
+                before = sums.get(name)
+                if before is not None and name.endswith("start_time_seconds"):
+                    sums[name] = min(before, sample.value)
+                else:
+                    sums[name] = (before or 0.0) + sample.value
     yield from sums.items()
 
 

@@ -302,7 +302,7 @@ class DaemonTests(ProcessCase):
     async def test_socket_file(self) -> None:
         self.write("x: {storage: memory, listen: ['tcp:0'], admin_listen: ['unix:admin.sock:mode=600']}")
         daemon = self.twistd()
-        await daemon.said.until(self.ADMIN)
+        await daemon.said.until("health and metrics on unix:admin.sock\n")
         answer = await self.ask(f"unix:{self.directory}/admin.sock", "GET /livez")
         self.assertTrue(answer.startswith("HTTP/1.1 200 OK"))
         await self.stop(daemon)
