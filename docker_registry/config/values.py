@@ -74,7 +74,7 @@ Bytes = Annotated[int, Allowed("bytes, or with a unit: 512KiB, 4MiB, 1GiB"), Bef
 def _storage_path(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, str) or info.data.get("storage") != "s3":
         return _local_path(value)
-    if not re.fullmatch(r"/*[A-Za-z0-9._-]*(?:/+[A-Za-z0-9_-][A-Za-z0-9._-]*)*/*", value):
+    if not re.fullmatch(r"/*(?:(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+(?:/+|\Z))*", value):
         raise unsuitable("not a prefix of keys, such as /prod")
     return Path("/", *value.split("/"))
 

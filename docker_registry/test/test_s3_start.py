@@ -1,0 +1,107 @@
+"""A daemon over a bucket: how it starts, how it does not, and that it never says its keys."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any
+from urllib.parse import quote
+
+from docker_registry.test.process_case import ProcessCase, reactor
+from docker_registry.test.servers.faults import FaultProxy
+from docker_registry.test.servers.stores import moto, swift
+from docker_registry.test.test_storage_s3_faults import error
+
+SECRET = "marker/of+a=secret"
+
+
+class StartTests(ProcessCase):
+    def configure(self, **options: Any) -> None:
+        listen = ["tcp:0:interface=127.0.0.1"]
+        self.write(json.dumps({"x": {**swift().options(), "listen": listen, "loglevel": "debug", **options}}))
+
+    async def refused(self, status: int) -> str:
+        """What it says before it ends."""
+        daemon = self.twistd()
+        self.assertEqual(await daemon.ended, status, daemon.said.seen)
+        [line] = [line for line in daemon.said.seen.splitlines() if "cannot start" in line]
+        self.assertNotIn("listening on", daemon.said.seen)
+        return line
+
+    async def test_starts(self) -> None:
+        self.configure()
+        daemon, port = await self.started()
+        self.assertIn("storing in bucket registry below /", daemon.said.seen)
+        self.assertIn("200 OK", await self.ask(port, "GET /v2/"))
+        await self.stop(daemon)
+
+    async def test_no_bucket(self) -> None:
+        self.configure(s3_bucket="absent")
+        self.assertIn("bucket absent does not exist", await self.refused(78))
+
+    async def test_wrong_keys(self) -> None:
+        self.configure(s3_secret_key=SECRET)
+        line = await self.refused(78)
+        self.assertIn("SignatureDoesNotMatch", line)
+        self.assertNotIn(SECRET, line)
+
+    async def test_nobody_there(self) -> None:
+        """Another attempt may succeed."""
+        proxy = FaultProxy(reactor).start()
+        await proxy.stop()
+        self.configure(s3_endpoint=f"http://127.0.0.1:{proxy.port}")
+        self.assertIn("cannot be reached", await self.refused(1))
+
+    async def test_without_looking(self) -> None:
+        """It starts whatever is the matter, and says so to who asks for something."""
+        self.configure(s3_secret_key=SECRET, storage_check=False)
+        daemon, port = await self.started()
+        self.assertIn("200 OK", await self.ask(port, "GET /v2/"))
+        self.assertIn("200 OK", await self.ask(port, "GET /v1/_ping"))
+        for _ in range(2):
+            answer = await self.ask(port, "GET /v2/a/manifests/1")
+            self.assertIn("503 Service Unavailable", answer)
+            self.assertIn("Retry-After: 30", answer)
+        await self.stop(daemon)
+        self.assertEqual(daemon.said.seen.count("does not let this registry in"), 1)
+        self.assertNotIn(SECRET, daemon.said.seen)
+
+
+class SecretTests(ProcessCase):
+    """T44: nothing that was said to the store, or by it, is said to anybody else."""
+
+    async def test_keys_and_signatures(self) -> None:
+        proxy = FaultProxy(reactor, moto().port).start()
+        self.addCleanup(proxy.stop)
+        options = moto().options(
+            s3_access_key="AKIAMARKER", s3_secret_key=SECRET, s3_endpoint=f"http://127.0.0.1:{proxy.port}",
+            storage_redirect=True,
+        )
+        self.write(json.dumps({"x": {**options, "listen": ["tcp:0:interface=127.0.0.1"], "loglevel": "debug"}}))
+        daemon, port = await self.started()
+        digest = f"sha256:{hashlib.sha256(b'layer').hexdigest()}"
+        answers = [
+            await self.ask(port, f"POST /v2/a/blobs/uploads/?digest={digest}", body=b"layer"),
+            await self.ask(port, f"GET /v2/a/blobs/{digest}"),
+        ]
+        self.assertIn("201 Created", answers[0])
+        self.assertIn("307 Temporary Redirect", answers[1])
+        said = (
+            f"<StringToSign>{SECRET}</StringToSign><SignatureProvided>{SECRET}</SignatureProvided>"
+            f"<AWSAccessKeyId>AKIAMARKER</AWSAccessKeyId>"
+        )
+        for code in ("SignatureDoesNotMatch", "InternalError", "SlowDown", "Odd"):
+            rule = proxy.add(status=403 if code == "SignatureDoesNotMatch" else 400, body=error(code, "no", said))
+            answers.append(await self.ask(port, "GET /v2/a/manifests/1"))
+            rule.times = 0
+        for fault in ({"refuse": True}, {"status": 200, "body": b"<half"}):
+            rule = proxy.add(**fault)
+            answers.append(await self.ask(port, "GET /v2/_catalog"))
+            rule.times = 0
+        await self.stop(daemon)
+        told = daemon.said.seen + daemon.complained.seen + "".join(answers[:1] + answers[2:])
+        for marker in (SECRET, quote(SECRET, safe=""), base64.b64encode(SECRET.encode()).decode(), "AKIAMARKER",
+                       "X-Amz-Signature", "AWS4-HMAC"):
+            self.assertNotIn(marker, told)
+        self.assertIn("X-Amz-Signature", answers[1])            # that one is for the client
