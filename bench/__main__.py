@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from bench import registries, wrk
+from bench import bucket_rows, registries, wrk
+from bench.buckets import Bucket
 from bench.client import Client
 from bench.failures import LoadFailed
 from bench.registries import Other, Ours, Registry
@@ -87,7 +88,7 @@ def _measure(sizes: Sizes, only: re.Pattern[str], compared: bool) -> list[Result
         making = stack.enter_context(Client())
         files = home / "files"
         files.mkdir()
-        for number, group in enumerate(groups(sizes, making, files)):
+        for number, group in enumerate([*groups(sizes, making, files), *bucket_rows.groups(sizes, making, files)]):
             rows = [row for row in group.rows if only.search(row.what)]
             if not rows:
                 continue
@@ -104,13 +105,14 @@ def _running(home: Path, group: Group, compared: bool, unsynced: bool) -> Iterat
     """The registries of one group; their storage is gone afterwards."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=home.parent, prefix=home.name)))
+        bucket, theirs = ((Bucket(group.redirects) if group.bucket else None) for _ in range(2))
         other: Registry | None = None
         if group.against is not None:
             other = Ours("ours otherwise", directory / "other", options=group.against)
         elif compared:
-            other = Other("the other", directory / "other")
+            other = Other("the other", directory / "other", theirs)
         contestants = Contestants(
-            Ours("ours", directory / "ours", options=group.options),
+            Ours("ours", directory / "ours", bucket, options=group.options),
             other,
             Ours("ours, sync: false", directory / "unsynced", sync=False) if unsynced else None,
         )

@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 from bench.contents import Content, chunk
 from bench.failures import LoadFailed
@@ -211,6 +212,38 @@ def download(port: int, target: str, size: int, connections: int) -> float:
         threads = stack.enter_context(ThreadPoolExecutor(connections))
         began = time.perf_counter()
         for ended in [threads.submit(_read_away, connection, target, size) for connection in opened]:
+            ended.result()
+        return time.perf_counter() - began
+
+
+def follow(port: int, target: str, size: int, connections: int) -> float:
+    """As `download`, of what is somewhere else on this machine: the registry says where.
+
+    :raises LoadFailed: it does not.
+    """
+    began = time.perf_counter()
+    with Connection(port) as connection:
+        answer = connection.ask("GET", target)
+    _expect(answer, 307)
+    place = urlsplit(answer.headers[b"location"].decode("ascii"))
+    return time.perf_counter() - began + download(place.port or 80, f"{place.path}?{place.query}", size, connections)
+
+
+def pull(port: int, targets: Sequence[tuple[str, int]], at_once: int) -> float:
+    """Read ``targets``, given with their sizes, over ``at_once`` connections.
+
+    :returns: seconds, from the first request to the last byte.
+    """
+    with ExitStack() as stack:
+        opened = [stack.enter_context(Connection(port)) for _ in range(at_once)]
+        threads = stack.enter_context(ThreadPoolExecutor(at_once))
+
+        def pull_share(number: int) -> None:
+            for target, size in targets[number::at_once]:
+                _read_away(opened[number], target, size)
+
+        began = time.perf_counter()
+        for ended in [threads.submit(pull_share, number) for number in range(at_once)]:
             ended.result()
         return time.perf_counter() - began
 

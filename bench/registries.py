@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.buckets import Bucket
 from bench.failures import LoadFailed
 from bench.machine import cpu_of
 from bench.wire import LOOPBACK, Connection
@@ -43,10 +44,12 @@ class Gap:
 class Registry(ABC):
     """:param name: as in the table.
     :param home: a directory for its storage, its configuration and its log; made here.
+    :param bucket: where its storage is instead.
     """
 
-    def __init__(self, name: str, home: Path) -> None:
+    def __init__(self, name: str, home: Path, bucket: Bucket | None = None) -> None:
         self.name = name
+        self.bucket = bucket
         self.home = home
         self.root = home / "storage"
         self.port = 0
@@ -87,6 +90,9 @@ class Registry(ABC):
 
     def forget(self, digest: str) -> None:
         """Give back the disk space of a blob that nobody asks for any more; both write the same tree."""
+        if self.bucket is not None:
+            self.bucket.forget(digest)
+            return
         algorithm, _, value = digest.partition(":")
         shutil.rmtree(self.root / "docker/registry/v2/blobs" / algorithm / value[:2] / value)
 
@@ -146,11 +152,17 @@ class Ours(Registry):
     """
 
     def __init__(
-        self, name: str, home: Path, *, sync: bool = True, options: Mapping[str, object] | None = None
+        self,
+        name: str,
+        home: Path,
+        bucket: Bucket | None = None,
+        *,
+        sync: bool = True,
+        options: Mapping[str, object] | None = None,
     ) -> None:
-        super().__init__(name, home)
+        super().__init__(name, home, bucket)
         self._sync = sync
-        self._options = dict(options or {})
+        self._options = {**(bucket.ours if bucket else {}), **(options or {})}
         self._asking: socket.socket | None = None
 
     def _begin(self, log: int) -> subprocess.Popen[bytes]:
@@ -195,17 +207,17 @@ class Other(Registry):
 
     def _begin(self, log: int) -> subprocess.Popen[bytes]:
         config = self.home / "config.yml"
-        config.write_text(
-            "version: 0.1\n"
-            "log: {level: error, accesslog: {disabled: true}}\n"
-            "storage:\n"
-            "    cache: {blobdescriptor: inmemory}\n"
-            f"    filesystem: {{rootdirectory: {self.root}}}\n"
-            "    delete: {enabled: true}\n"
-            f"http: {{addr: '{LOOPBACK}:{self.port}'}}\n"
-        )
+        storage = self.bucket.others if self.bucket else {"filesystem": {"rootdirectory": str(self.root)}}
+        config.write_text(json.dumps({
+            "version": 0.1,
+            "log": {"level": "error", "accesslog": {"disabled": True}},
+            "storage": {"cache": {"blobdescriptor": "inmemory"}, "delete": {"enabled": True}, **storage},
+            "http": {"addr": f"{LOOPBACK}:{self.port}"},
+        }))
+        # With authorities of its own it does not start over a bucket (aws-sdk-go, "unsupported transport").
+        environ = {**os.environ, "AWS_CA_BUNDLE": ""}
         return subprocess.Popen(
-            [OTHER_PATH or OTHER, "serve", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            [OTHER_PATH or OTHER, "serve", str(config)], env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
 
 

@@ -71,6 +71,8 @@ class Group:
     :ivar alone: whether the other registry has no part in it.
     :ivar options: of ours.
     :ivar against: options of ours as it is compared with, in the other registry's place.
+    :ivar bucket: whether each has its blobs in a bucket, all of one store.
+    :ivar redirects: and sends clients there.
     """
 
     rows: Sequence[Row]
@@ -78,6 +80,8 @@ class Group:
     alone: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
     against: Mapping[str, object] | None = None
+    bucket: bool = False
+    redirects: bool = False
 
 
 def groups(sizes: Sizes, making: Client, files: Path) -> Iterator[Group]:
@@ -133,8 +137,8 @@ class Image:
             for target, content in (
                 (self.target("latest"), self._manifest),
                 (self.target(self.digest), self._manifest),
-                (_blob(self.config), self.config.tail),
-                (_blob(self.layer), self.layer.tail),
+                (blob(self.config), self.config.tail),
+                (blob(self.layer), self.layer.tail),
             ):
                 answer = connection.ask("GET", target, f"Accept: {ACCEPT}")
                 if (answer.status, answer.content) != (200, content):
@@ -161,7 +165,7 @@ class Pulled:
         client.push(registry.port, PULLED, [self.content], Way.CONTAINERD)
 
 
-def _blob(content: Content) -> str:
+def blob(content: Content) -> str:
     return f"/v2/{PULLED}/blobs/{content.digest}"
 
 
@@ -169,8 +173,8 @@ def _requests(sizes: Sizes, image: Image) -> Iterator[Row]:
     kinds: list[tuple[str, Callable[[], str], float]] = [
         ("manifest by tag", lambda: image.target("latest"), 7),
         ("manifest by digest", lambda: image.target(image.digest), 7),
-        ("blob of 1 kB", lambda: _blob(image.config), 8),
-        ("blob of 100 kB", lambda: _blob(image.layer), 8),
+        ("blob of 1 kB", lambda: blob(image.config), 8),
+        ("blob of 100 kB", lambda: blob(image.layer), 8),
     ]
     for keep_alive in (True, False):
         for what, target, ratio in kinds:
@@ -210,20 +214,20 @@ def _downloads(sizes: Sizes, making: Client, large: Pulled) -> Iterator[Row]:
     for connections in (1, 8):
         def load(registry: Registry, connections: int = connections) -> Outcome:
             content = large.content
-            seconds = making.run(client.download, registry.port, _blob(content), content.size, connections)
+            seconds = making.run(client.download, registry.port, blob(content), content.size, connections)
             moved = content.size * connections
             return Outcome(moved / 1e6 / seconds, moved / GIB)
 
-        what = f"download of {_size(sizes.download)}, {_many(connections, 'connection')}"
+        what = f"download of {shown(sizes.download)}, {_many(connections, 'connection')}"
         yield Row(what, Unit.RATE, load, Target(ratio=0.9))
 
 
 def _uploads(sizes: Sizes, making: Client, large: Large) -> Iterator[Row]:
     for way in Way:
         def load(registry: Registry, way: Way = way) -> Outcome:
-            return _push(making, registry, [large.content()], way, 1, sizes.upload / GIB)
+            return push_contents(making, registry, [large.content()], way, 1, sizes.upload / GIB)
 
-        what = f"push of {_size(sizes.upload)} as {way.value} does"
+        what = f"push of {shown(sizes.upload)} as {way.value} does"
         yield Row(what, Unit.SECONDS, load, Target(ratio=2.5), unsynced=True)
 
 
@@ -232,7 +236,7 @@ def _small_pushes(sizes: Sizes, making: Client) -> Iterator[Row]:
         for at_once in (1, 8):
             def load(registry: Registry, way: Way = way, at_once: int = at_once) -> Outcome:
                 contents = [small(10_000) for _ in range(sizes.pushes)]
-                return _push(making, registry, contents, way, at_once, sizes.pushes)
+                return push_contents(making, registry, contents, way, at_once, sizes.pushes)
 
             what = f"{sizes.pushes} pushes of 10 kB as {way.value} does, {at_once} at a time"
             yield Row(what, Unit.SECONDS, load, NOT_SLOWER, unsynced=True)
@@ -249,7 +253,7 @@ def _first_protocol(sizes: Sizes, making: Client, files: Path) -> Group:
         return Outcome(seconds, content.size / GIB)
 
     def push_v2(registry: Registry) -> Outcome:
-        return _push(making, registry, [archive.content()], Way.DOCKER, 1, sizes.archive / GIB)
+        return push_contents(making, registry, [archive.content()], Way.DOCKER, 1, sizes.archive / GIB)
 
     def pull(registry: Registry) -> Outcome:
         content = pulled[0]
@@ -258,7 +262,7 @@ def _first_protocol(sizes: Sizes, making: Client, files: Path) -> Group:
 
     def pull_v2(registry: Registry) -> Outcome:
         content = pulled[0]
-        seconds = making.run(client.download, registry.port, _blob(content), content.size, 1)
+        seconds = making.run(client.download, registry.port, blob(content), content.size, 1)
         return Outcome(content.size / 1e6 / seconds, content.size / GIB)
 
     pulled: list[Content] = []
@@ -267,7 +271,7 @@ def _first_protocol(sizes: Sizes, making: Client, files: Path) -> Group:
         pulled[:] = [archive.content()]
         client.push_image(registry.port, PULLED, pulled[0])
 
-    size = _size(sizes.archive)
+    size = shown(sizes.archive)
     return Group([
         Row(f"push of a layer of {size} through v1, beside v2", Unit.SECONDS, push, Target(ratio=0.7), beside=push_v2),
         Row(f"download of a layer of {size} through v1, beside v2", Unit.RATE, pull, Target(ratio=0.9), beside=pull_v2),
@@ -278,17 +282,17 @@ def _memory(sizes: Sizes, making: Client, large: Pulled, layers: Large) -> Itera
     def upload(registry: Registry) -> Outcome:
         contents = [layers.content() for _ in range(sizes.uploads)]
         moved = sizes.uploads * sizes.layer / GIB
-        return _push(making, registry, contents, Way.DOCKER, sizes.uploads, moved)
+        return push_contents(making, registry, contents, Way.DOCKER, sizes.uploads, moved)
 
     def stall(registry: Registry) -> Outcome:
         content = large.content
-        making.run(client.stall, registry.port, _blob(content), content.size, sizes.readers, sizes.hold)
+        making.run(client.stall, registry.port, blob(content), content.size, sizes.readers, sizes.hold)
         return Outcome(0, sizes.readers)
 
     reach = Target(value=64)
-    what = f"{sizes.uploads} uploads of {_size(sizes.layer)} at a time"
+    what = f"{sizes.uploads} uploads of {shown(sizes.layer)} at a time"
     yield Row(what, Unit.ADDED, upload, reach, fresh=True)
-    what = f"{sizes.readers} readers of {_size(sizes.download)} that stopped"
+    what = f"{sizes.readers} readers of {shown(sizes.download)} that stopped"
     yield Row(what, Unit.ADDED, stall, reach, fresh=True)
 
 
@@ -334,7 +338,7 @@ def _break(registry: Registry) -> None:
         os.mknod(link, stat.S_IFSOCK | 0o600)
 
 
-def _push(
+def push_contents(
     making: Client, registry: Registry, contents: Sequence[Content], way: Way, at_once: int, operations: float
 ) -> Outcome:
     seconds = making.run(client.push, registry.port, PUSHED, contents, way, at_once)
@@ -343,7 +347,7 @@ def _push(
     return Outcome(seconds, operations)
 
 
-def _size(count: int) -> str:
+def shown(count: int) -> str:
     return f"{count // GIB} GiB" if count >= GIB else f"{count // MIB} MiB"
 
 
