@@ -280,6 +280,7 @@ def registry_settings(config: Config) -> Settings:
         delete_enabled=config.delete_enabled,
         catalogue_refresh=0.0 if config.storage in ("local", "memory") else config.catalogue_refresh,
         allow_missing_children=config.allow_missing_children,
+        link_belief=config.s3_link_cache if config.storage == "s3" and config.processes == 1 else 0.0,
     )
 
 

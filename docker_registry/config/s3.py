@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from docker_registry.config.section import Section
-from docker_registry.config.values import Allowed, Bytes, unsuitable
+from docker_registry.config.values import Allowed, Bytes, Seconds, unsuitable
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _ENDPOINT = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
@@ -109,6 +109,12 @@ class S3(Section):
         default=512 << 20, ge=16 << 20,
         description="Parts on their way to the store, all uploads together; further ones wait. `s3_memory` divided by "
         "`s3_part_size` is the number of large uploads that get on at a time. Each of several workers has its share.",
+    )
+    s3_link_cache: Seconds = Field(
+        default=5.0, ge=0, le=60,
+        description="A blob that was read is read again for so long without asking the store whether its repository "
+        "still holds it. What this registry deletes is gone at once. Set it to 0 where others delete from the same "
+        "bucket; with several workers it is 0.",
     )
     s3_ca: Annotated[Path | None, Allowed("the path of a file with certificates in PEM")] = Field(
         default=None, strict=False, description="Authorities that the store's certificate is verified with, in place "

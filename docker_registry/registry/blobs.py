@@ -9,7 +9,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from docker_registry.deferreds import outcomes
@@ -29,14 +29,21 @@ HINTS = 10_000
 
 
 class Blobs:
+    """:param belief: seconds for which a link that was there is taken to be there, when a blob is read."""
+
     log = Logger()
 
-    def __init__(self, storage: IStorage, now: Callable[[], float], catalogue: Catalogue, events: Events) -> None:
+    def __init__(
+        self, storage: IStorage, now: Callable[[], float], catalogue: Catalogue, events: Events, belief: float
+    ) -> None:
         self._storage = storage
         self._now = now
         self._catalogue = catalogue
         self._events = events
         self._seen: OrderedDict[Digest, Repository] = OrderedDict()
+        self._belief = belief
+        self._believed: OrderedDict[str, tuple[float, Stat | None]] = OrderedDict()
+        self._gone = 0                          # how often links went: what was asked before is not believed
 
     async def size(self, repository: Repository, digest: Digest) -> int:
         """Bytes in the blob; renews the repository's lease on it.
@@ -75,7 +82,7 @@ class Blobs:
         :raises BlobUnknown: the repository does not hold it.
         """
         lease, reader = await outcomes(
-            self._storage.stat(layout.layer_link(repository, digest)), self._storage.open(layout.blob(digest), offset)
+            self._lease(repository, digest), self._storage.open(layout.blob(digest), offset)
         )
         if isinstance(reader, NotFound) and not isinstance(lease, Exception):
             (reader,) = await outcomes(Deferred.fromCoroutine(self._open_elsewhere(digest, offset)))
@@ -101,8 +108,36 @@ class Blobs:
         """
         if not IRedirects.providedBy(self._storage):
             return None
-        await self.size(repository, digest)
-        return await self.link_to_content(digest)
+        lease, stat = await outcomes(self._lease(repository, digest), self._storage.stat(layout.blob(digest)))
+        if isinstance(lease, Exception) or isinstance(stat, Exception):
+            await self.size(repository, digest)         # which knows what to make of it
+            return await self.link_to_content(digest)
+        url: str = await IRedirects(self._storage).link(layout.blob(digest))
+        return url
+
+    def _lease(self, repository: Repository, digest: Digest) -> Deferred[Stat]:
+        """Of the repository's link to a blob that is read, as it was a moment ago if that was asked for then."""
+        link = layout.layer_link(repository, digest)
+        if not self._belief:
+            return self._storage.stat(link)
+        until, lease = self._believed.get(link, (0.0, None))
+        if lease is not None and self._now() < until:
+            return succeed(lease)
+        return self._storage.stat(link).addCallback(self._believe, link, self._gone)
+
+    def _believe(self, lease: Stat, link: str, gone: int) -> Stat:
+        if gone != self._gone:
+            return lease
+        self._believed[link] = self._now() + self._belief, lease
+        self._believed.move_to_end(link)
+        if len(self._believed) > HINTS:
+            self._believed.popitem(last=False)
+        return lease
+
+    def forget_links(self) -> None:
+        """Ask for each again: some have gone."""
+        self._gone += 1
+        self._believed.clear()
 
     async def link_to_content(self, digest: Digest) -> str | None:
         """As `link_to`, of a blob that is known to be there."""
@@ -151,6 +186,7 @@ class Blobs:
         """:raises BlobUnknown: the repository does not hold it."""
         try:
             await self._storage.delete(layout.layer_link(repository, digest))
+            self.forget_links()
         except NotFound:
             raise BlobUnknown(str(digest)) from None
 

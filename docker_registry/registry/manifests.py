@@ -333,6 +333,7 @@ class Manifests:
             await self._tags.forget_old_repository(repository)
             for tree in (layout.tags(repository), layout.manifests(repository), layout.layers(repository)):
                 await self._storage.delete_tree(tree)
+            self._blobs.forget_links()
             await self._events.tell(RepositoryDeleted(repository))
         self.log.info("deleted {repository}", repository=repository.name)
 

@@ -83,7 +83,7 @@ class Registry:
         written = Records(self._database)
         self.catalogue = Catalogue(walk, written, self.old)
         self.tags = Tags(storage, self.old)
-        self.blobs = Blobs(storage, now, self.catalogue, self.events)
+        self.blobs = Blobs(storage, now, self.catalogue, self.events, settings.link_belief)
         self.uploads = Uploads(
             storage, runner, now, settings, self.blobs, self._shield, locks, shared.uploads, self.events
         )

@@ -17,6 +17,8 @@ class Settings:
     :ivar allow_missing_children: whether an index may name manifests that the repository does not hold.
     :ivar catalogue_refresh: seconds after which the catalogue is read from the store again, because others write to it
         as well; 0 is never.
+    :ivar link_belief: seconds for which who reads a blob is spared the question whether its repository still holds it;
+        0 where others may remove it.
     """
 
     max_manifest_bytes: int = 4 << 20
@@ -27,3 +29,4 @@ class Settings:
     delete_enabled: bool = True
     allow_missing_children: bool = False
     catalogue_refresh: float = 0.0
+    link_belief: float = 0.0

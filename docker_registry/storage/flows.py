@@ -23,6 +23,9 @@ from docker_registry.errors import Transient
 HELD = 192 << 10
 """Bytes of one answer in memory at which the store is told to wait."""
 
+SENT = 128 << 10
+"""Bytes that a connection is given at a time: it copies what it is given."""
+
 
 @dataclass(frozen=True, slots=True)
 class Flow:
@@ -99,10 +102,11 @@ class Outflow:
     async def _copy(self, consumer: IConsumer) -> None:
         while parts := await self._next():
             for part in parts:
-                self._watch.begin(self._idle)
-                consumer.write(part)
-                if self._paused is not None:
-                    await self._paused
+                for at in range(0, len(part), SENT):
+                    self._watch.begin(self._idle)
+                    consumer.write(part[at : at + SENT])
+                    if self._paused is not None:
+                        await self._paused
         self._watch.begin(self._first_byte)
 
     async def _next(self) -> Sequence[bytes]:

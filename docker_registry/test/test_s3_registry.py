@@ -53,8 +53,8 @@ class S3RegistryCase(S3FaultCase):
         self.storage = self.make(patience=SHORT)
         self.repository = await self.serve(self.storage)
 
-    async def serve(self, storage: S3Storage) -> Repository:
-        registry = Registry(storage, self.runner, reactor, Settings(), time.time)
+    async def serve(self, storage: S3Storage, **settings: Any) -> Repository:
+        registry = Registry(storage, self.runner, reactor, Settings(**settings), time.time)
         front = Front(V1(registry, self.runner, time.time), V2(registry, self.runner))
         site = Site(reactor, front.handle, refusal=front.refusal, limits=Limits())
         port: Any = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(site)
@@ -103,6 +103,23 @@ class CallTests(S3RegistryCase):
         self.assertEqual((answer.status, len(self.calls())), (200, 1))
         answer = await self.call("GET", f"manifests/{answer['Docker-Content-Digest']}")
         self.assertEqual((answer.status, len(self.calls())), (200, 1))
+
+    async def test_pull_of_blobs(self) -> None:
+        """One request for the blob and one for the link; the link's is spared when it was asked for a moment ago."""
+        path = f"blobs/{digest_of(b'layer')}"
+        for belief, links in ((0.0, [1, 1]), (5.0, [1, 0])):
+            self.repository = await self.serve(self.storage, link_belief=belief)
+            await deferToThread(self.push_image, self.repository, b"layer")
+            self.calls()
+            for expected in links:
+                self.assertEqual((await self.call("GET", path)).status, 200)
+                calls = self.calls()
+                counts = [len([call for call in calls if call.startswith(method)]) for method in ("GET", "HEAD")]
+                self.assertEqual(counts, [1, expected])
+            manifest = (await self.call("HEAD", "manifests/latest"))["Docker-Content-Digest"]
+            self.assertEqual((await self.call("DELETE", f"manifests/{manifest}")).status, 202)
+            self.assertEqual((await self.call("DELETE", path)).status, 202)
+            self.assertEqual((await self.call("GET", path)).status, 404)
 
     async def test_digest_first(self) -> None:
         """Sent once, and straight to its place."""

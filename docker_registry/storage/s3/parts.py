@@ -110,10 +110,10 @@ class Parts:
         if isinstance(result, Failure) and self._error is None:
             self._error = result.value
 
-    async def begin_with(self, rest: bytes) -> None:
+    async def begin_with(self, rest: Sequence[bytes]) -> None:
         """Bytes that are stored, and may become part of a larger part."""
         self._taken = await self._budget.take(self._expected())
-        self.rest, self._held = [rest], len(rest)
+        self.rest, self._held = list(rest), sum(map(len, rest))
 
     async def settled(self) -> None:
         """Wait until all that was sent has arrived.

@@ -52,16 +52,16 @@ def piece_key(key: str, run: str, number: int) -> str:
 @dataclass(frozen=True, slots=True)
 class Session:
     """:ivar runs: in their order, of the pieces.
-    :ivar rest: bytes behind them.
+    :ivar rest: bytes behind them, in parts.
     """
 
     key: str
     runs: tuple[Run, ...]
-    rest: bytes
+    rest: Sequence[bytes]
 
     @property
     def size(self) -> int:
-        return sum(run.count * run.size for run in self.runs) + len(self.rest)
+        return sum(run.count * run.size for run in self.runs) + sum(map(len, self.rest))
 
     def pieces(self) -> list[Piece]:
         return [
@@ -71,7 +71,7 @@ class Session:
     def body(self) -> tuple[Sequence[bytes], dict[str, str]]:
         """As it is stored: content and meta-data."""
         runs = json.dumps([[run.name, run.count, run.size] for run in self.runs]).encode()
-        return [self.rest, runs], {SESSION: f"{self.size} {len(self.rest)}"}
+        return [*self.rest, runs], {SESSION: f"{self.size} {sum(map(len, self.rest))}"}
 
     @classmethod
     def read(cls, key: str, content: bytes, head: Head) -> Session:
@@ -85,7 +85,7 @@ class Session:
             runs = tuple(Run(name, count, size) for name, count, size in json.loads(content[rest:]))
         except (ValueError, TypeError):
             raise Damaged(key) from None
-        return cls(key, runs, content[:rest])
+        return cls(key, runs, [content[:rest]])
 
     async def cut(self, bucket: Bucket, offset: int) -> Session:
         """Its first ``offset`` bytes.
@@ -104,8 +104,8 @@ class Session:
             if count < run.count:
                 piece = piece_key(self.key, run.name, count)
                 rest = (await bucket.get(piece, run.size))[0] if left else b""
-                return Session(self.key, tuple(runs), rest[:left])
-        return Session(self.key, tuple(runs), self.rest[:left])
+                return Session(self.key, tuple(runs), [rest[:left]])
+        return Session(self.key, tuple(runs), [b"".join(self.rest)[:left]])
 
 
 def total(head: Head) -> int:

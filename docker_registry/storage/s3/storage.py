@@ -125,7 +125,7 @@ class S3Storage:
                 return ObjectReader(self.bucket, whole, answer, head, offset)
             answer.close()
         session, head = await self._session(whole)
-        return SessionReader(self.bucket, session.pieces(), session.rest, head.modified, offset)
+        return SessionReader(self.bucket, session.pieces(), b"".join(session.rest), head.modified, offset)
 
     async def _session(self, whole: str) -> tuple[Session, Head]:
         content, head = await self.bucket.get(whole, RECORD)

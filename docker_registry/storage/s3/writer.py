@@ -69,7 +69,7 @@ class SessionWriter:
     async def begin(self, session: Session, mark: str) -> None:
         """Go on behind what is stored."""
         self.offset, self.mark = session.size, mark
-        if session.rest:
+        if any(session.rest):
             await self._parts.begin_with(session.rest)
 
     @deferred
@@ -78,10 +78,10 @@ class SessionWriter:
 
     async def _send(self, number: int, parts: Sequence[bytes]) -> None:
         if number == 0 and not self._is_recorded:
-            await self._record(self._before, b"")       # so that it is found though its writer comes to nothing
+            await self._record(self._before, [])       # so that it is found though its writer comes to nothing
         await self._bucket.put(piece_key(self._key, self._run, number), parts)
 
-    async def _record(self, runs: tuple[Run, ...], rest: bytes) -> None:
+    async def _record(self, runs: tuple[Run, ...], rest: Sequence[bytes]) -> None:
         body, meta = Session(self._key, runs, rest).body()
         self.mark = await self._bucket.put(self._key, body, meta)
         self._is_recorded = True
@@ -93,14 +93,14 @@ class SessionWriter:
     @deferred
     async def sync(self) -> int:
         await self._parts.settled()
-        await self._record(self._runs(), b"".join(self._parts.rest))
+        await self._record(self._runs(), list(self._parts.rest))
         return self.offset
 
     @deferred
     async def commit(self, key: str) -> None:
         await self._parts.settled()
         rest, target = list(self._parts.rest), f"{self._prefix}{key}"
-        pieces = Session(self._key, self._runs(), b"").pieces()
+        pieces = Session(self._key, self._runs(), []).pieces()
         if pieces:
             await join(self._bucket, pieces, rest, target, f"{self._key}/{self._run}-group")
         else:
