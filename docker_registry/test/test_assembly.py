@@ -36,8 +36,14 @@ class BuildTests(SynchronousTestCase):
         }
         self.assertEqual(
             dataclasses.astuple(registry_settings(self.loaded(**options).config)),
-            (8 << 20, 101, 102, 103, 104.0, False, True, 0.0),
+            (8 << 20, 101, 102, 103, 104.0, False, True, 0.0, 0.0),
         )
+
+    def test_links(self) -> None:
+        """Asked for each time where another process may remove them."""
+        s3 = {"storage": "s3", "s3_bucket": "images", "s3_link_cache": 7.0}
+        for options, seconds in ((s3, 7.0), ({**s3, "workers": 2, "secret_key": "s"}, 0.0), ({}, 0.0)):
+            self.assertEqual(registry_settings(self.loaded(**options).config).link_belief, seconds)
 
     def test_catalogue(self) -> None:
         """Beside a local store; elsewhere each store has its own; read again where others may write."""
