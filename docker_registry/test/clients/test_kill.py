@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import SkipTest
@@ -174,12 +174,13 @@ class Push:
 
 class Case(SynchronousTestCase):
     timeout = 300
+    options: Mapping[str, object] = {}
 
     def setUp(self) -> None:
         self.work = Path(tempfile.mkdtemp(prefix="kill-"))
         self.addCleanup(shutil.rmtree, self.work, ignore_errors=True)
         # As few threads as there can be: steps are counted for each one.
-        self.registry = Ours(self.work / "registry", threads=2, shutdown_grace=0)
+        self.registry = Ours(self.work / "registry", threads=2, shutdown_grace=0, **self.options)
         self.addCleanup(self.registry.stop)
 
     def fresh(self) -> Repository:
@@ -188,8 +189,10 @@ class Case(SynchronousTestCase):
         return Repository(wire, f"kill/{uuid.uuid4().hex}")
 
 
-class StepTests(Case):
+class StepCase(Case):
     """The steps are system calls; strace kills the process when it begins the one that is meant."""
+
+    points = POINTS
 
     def setUp(self) -> None:
         need(("strace", "strace"))
@@ -200,8 +203,12 @@ class StepTests(Case):
 
     def threads(self) -> list[int]:
         """What does the daemon's work; not the reactor."""
-        daemon = self.registry.daemon.process.pid
+        daemon = self.victim()
         return sorted({int(task.name) for task in Path(f"/proc/{daemon}/task").iterdir()} - {daemon})
+
+    def victim(self) -> int:
+        """The process that is killed."""
+        return self.registry.daemon.process.pid
 
     def traced(self, threads: Sequence[int], *options: str) -> Process:
         tracer = Process(["strace", *(f"--attach={thread}" for thread in threads), *options])
@@ -237,7 +244,7 @@ class StepTests(Case):
 
     def kill(self, calls: str) -> None:
         steps = self.steps(calls)
-        tried = steps[:: -(-len(steps) // POINTS)]
+        tried = steps[:: -(-len(steps) // self.points)]
         killed = sum(any(self.killed_at(step) for _ in range(ATTEMPTS)) for step in tried)
         self.assertGreater(killed, len(tried) // 2)
 
@@ -250,13 +257,11 @@ class StepTests(Case):
         try:
             push.run()
         except CUT:
-            self.assertEqual(self.registry.daemon.process.wait(30), -signal.SIGKILL)
             died = True
         else:
             died = False
         tracer.stop(signal.SIGINT)
-        self.registry.stop(signal.SIGKILL)
-        self.registry.start()
+        self.recover(died)
         push.repository.wire.close()
         try:
             push.check()
@@ -268,6 +273,14 @@ class StepTests(Case):
             raise self.failureException(f"after a kill at {step} with {push.told}: {error}\n{log}") from error
         return died
 
+    def recover(self, died: bool) -> None:
+        if died:
+            self.assertEqual(self.registry.daemon.process.wait(30), -signal.SIGKILL)
+        self.registry.stop(signal.SIGKILL)
+        self.registry.start()
+
+
+class StepTests(StepCase):
     def test_rename(self) -> None:
         self.kill("rename,renameat,renameat2,link,linkat")
 
@@ -279,6 +292,44 @@ class StepTests(Case):
 
     def test_unlink(self) -> None:
         self.kill("unlink,unlinkat,rmdir")
+
+
+class WorkerStepTests(StepCase):
+    """One of two workers is killed; the other one, and the one that takes its place, have what was acknowledged."""
+
+    options = {"workers": 2, "secret_key": "s"}
+    points = 5          # each time it takes longer until the next one is started
+
+    def pids(self) -> dict[str, int]:
+        """Of the workers as they are now, by number."""
+        lines = "\n".join(self.registry.daemon.output)
+        return {number: int(pid) for number, pid in re.findall(r"worker (\d) is ready: process (\d+)", lines)}
+
+    def victim(self) -> int:
+        return self.pids()["1"]
+
+    def prepared(self) -> Push:
+        """Whose connection is with the victim: the other one is stopped while it is made."""
+        push = super().prepared()
+        push.repository.wire.close()
+        os.kill(self.pids()["2"], signal.SIGSTOP)
+        try:
+            push.repository.call("GET", "tags/list")
+        finally:
+            os.kill(self.pids()["2"], signal.SIGCONT)
+        return push
+
+    def killed_at(self, step: Step) -> bool:
+        self.began = self.registry.mark()
+        return super().killed_at(step)
+
+    def recover(self, died: bool) -> None:
+        if died:
+            self.registry.daemon.wait_for("worker 1 is ready", self.began)
+            self.assertIn("was killed by signal 9", "\n".join(self.registry.daemon.output[self.began :]))
+
+    def test_any(self) -> None:
+        self.kill("rename,renameat,renameat2,fsync,fdatasync,mkdir,mkdirat,unlink,unlinkat,rmdir")
 
 
 class BodyTests(Case):
