@@ -34,7 +34,7 @@ class Companion(Protocol):
     def start(self) -> None: ...
 
     async def stop(self) -> None:
-        """Bounded in time."""
+        """Waited for, but not for longer than `LAST_STEPS`."""
 
 
 class Daemon(Service):
@@ -190,7 +190,8 @@ class Daemon(Service):
     async def _see_off(self, companions: Sequence[Companion]) -> None:
         for each in reversed(companions):
             with self.log.failuresHandled("stopping"):
-                await each.stop()
+                if not await self._in_time(Deferred.fromCoroutine(each.stop()), LAST_STEPS):
+                    self.log.error("{what} does not stop: it is left behind", what=type(each).__name__)
 
     async def _in_time(self, waiting: Deferred[Any], seconds: float) -> bool:
         try:

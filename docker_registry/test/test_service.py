@@ -20,7 +20,7 @@ from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from docker_registry.daemon import Companion
+from docker_registry.daemon import LAST_STEPS, Companion
 from docker_registry.deferreds import deferred
 from docker_registry.errors import StorageFailed
 from docker_registry.process import Process
@@ -289,6 +289,23 @@ class Recorded:
 
 
 class StopTests(Case):
+    def test_companion_that_hangs(self) -> None:
+        """On a disk, say: it holds up the end for a while."""
+
+        class Hanging(Recorded):
+            async def stop(self) -> None:
+                await Deferred()
+
+        service = self.service(Recorded("a", self.events), Hanging("b", self.events))
+        service.startService()
+        self.told()
+        stopped = service.stopService()
+        self.reactor.advance(0)
+        self.assertNoResult(stopped)
+        self.reactor.advance(LAST_STEPS)
+        self.successResultOf(stopped)
+        self.assertEqual(self.events[-1], "a stops")
+
     def test_companions(self) -> None:
         """There before anything can fail, and until nothing can; one that fails does not hold up the others."""
         service = self.service(Recorded("a", self.events), Recorded("b", self.events, ZeroDivisionError()))
