@@ -202,7 +202,7 @@ class MailTests(MailCase):
         self.assertEqual(len(script.connections), 1)
         began = time.monotonic()
         await self.stop(daemon)
-        self.assertLess(time.monotonic() - began, 10)
+        self.assertLess(time.monotonic() - began, 20)        # an attempt has 30
         self.assertIn("the registry stops: 1 mails on exceptions were not sent", daemon.said.seen)
 
     @deferred
