@@ -79,7 +79,9 @@ def entry_of(members: dict[str, Any], layer: Layer) -> dict[str, Any]:
     :raises LayerInvalid: a layer that cannot be unpacked, so that no client could check it.
     """
     if layer.diff_id is None:
-        raise LayerInvalid(f"the layer of {members.get('id')} is cut, or no archive that clients could unpack")
+        raise LayerInvalid(
+            f"the layer of {members.get('id')} is cut, no archive that clients could unpack, or unpacks to too much"
+        )
     entry: dict[str, Any] = {"created": _time(members.get("created")), "created_by": _command(members)[:LONGEST]}
     for name in ("author", "comment"):
         if text := _text(members.get(name)):
