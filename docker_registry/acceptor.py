@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from twisted.internet.abstract import FileDescriptor
@@ -24,6 +24,9 @@ TURN = 16
 BREATH = 1.0
 """Seconds without accepting when the system has no descriptor, or no memory, for another connection."""
 
+MOMENT = 0.001
+"""Seconds that another process has to take a connection, where it has fewer."""
+
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -31,17 +34,22 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 class Acceptor(FileDescriptor):
     """Twisted's own ports accept as much as they can, close what they have no descriptor for, and change and remove the
     file of a UNIX socket that others have opened. Here connections wait in the kernel while there is no descriptor for
-    them, and where several processes accept on one socket, each takes one at a time: so the idle ones get them.
+    them, and where several processes accept on one socket, each takes one at a time, those that have fewer first.
 
     :param fd: of a socket that listens; it is copied.
     :param port: Twisted's, if that has opened the socket; it goes with this.
-    :param shared: whether other processes accept, too.
+    :param is_busier: asked whether another process that accepts, too, has fewer connections; ``None`` if none does.
     """
 
     log = Logger()
 
     def __init__(
-        self, reactor: Any, fd: int, factory: Factory, port: IListeningPort | None = None, shared: bool = False
+        self,
+        reactor: Any,
+        fd: int,
+        factory: Factory,
+        port: IListeningPort | None = None,
+        is_busier: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__(reactor)
         self._clock = reactor
@@ -49,7 +57,8 @@ class Acceptor(FileDescriptor):
         self._socket.setblocking(False)
         self._factory = factory
         self._port = port
-        self._turn = 1 if shared else TURN
+        self._is_busier = is_busier
+        self._has_waited = False
         self._breath: IDelayedCall | None = None
         self._open = False
         self._numbers = 0
@@ -105,8 +114,8 @@ class Acceptor(FileDescriptor):
 
     def _waiting(self) -> Iterator[tuple[socket.socket, Any]]:
         """Connections, as long as there are any, and descriptors for them."""
-        for _ in range(self._turn):
-            if not self._open:
+        for _ in range(TURN if self._is_busier is None else 1):
+            if not self._open or self._gives_way():
                 return
             try:
                 yield self._socket.accept()
@@ -118,6 +127,14 @@ class Acceptor(FileDescriptor):
                     self._look()
                 if error.errno not in (errno.ECONNABORTED, errno.EPERM):
                     return          # none is there; or a parent has shut the socket down, and will tell us
+
+    def _gives_way(self) -> bool:
+        """Whether another process gets a moment to take what waits."""
+        self._has_waited = self._is_busier is not None and not self._has_waited and self._is_busier()
+        if self._has_waited:
+            self._breath = self._clock.callLater(MOMENT, self._breathe)
+            self._look()
+        return self._has_waited
 
     def _peer(self, connection: socket.socket, client: Any) -> tuple[IAddress, Any]:
         if connection.family is socket.AF_UNIX:

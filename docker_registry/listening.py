@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from OpenSSL import SSL
@@ -100,17 +100,19 @@ class Inherited(Entrance):
     """An endpoint whose socket another process has opened, and others accept on as well.
 
     :param fd: of the socket.
+    :param is_busier: asked whether another one has fewer connections.
     """
 
-    def __init__(self, reactor: Any, text: str, fd: int) -> None:
+    def __init__(self, reactor: Any, text: str, fd: int, is_busier: Callable[[], bool]) -> None:
         self._fd = fd
+        self._is_busier = is_busier
         super().__init__(reactor, text)
 
     def _written(self) -> str:
         return re.sub(r"^((?:haproxy:)*)systemd:.*", r"\1tcp:0", self.text)     # systemd's variables name the parent
 
     def listenTCP(self, port: int, factory: Factory, backlog: int = BACKLOG, interface: str = "") -> IListeningPort:
-        return self._start(Acceptor(self._reactor, self._fd, factory, shared=True))
+        return self._start(Acceptor(self._reactor, self._fd, factory, is_busier=self._is_busier))
 
     def listenUNIX(
         self, address: str, factory: Factory, backlog: int = BACKLOG, mode: int = 0o666, wantPID: bool = False

@@ -73,6 +73,17 @@ class BoardTests(BoardCase):
         first.uploads.add(1)
         self.assertEqual(second.uploads.total(), 8)
 
+    def test_connections(self) -> None:
+        _, first, second = self.boards
+        first.connected(1)
+        self.assertFalse(first.is_busier(), "one more is nothing")
+        first.connected(2)
+        self.assertEqual((first.is_busier(), second.is_busier()), (True, False))
+        second.connected(9)
+        self.assertEqual((first.is_busier(), second.is_busier()), (False, True))
+        self.parent.ended(2)
+        self.assertTrue(first.is_busier())
+
     def test_making(self) -> None:
         _, first, second = self.boards
         first.making.begin("a/b")

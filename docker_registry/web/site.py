@@ -36,6 +36,7 @@ class Site(Factory):
         the target is empty if it was never seen.
     :param finished: each is told of each request that was answered or cut, and the seconds that took.
     :param common_headers: stand on every answer.
+    :ivar connected: told how many connections there are, when that changes.
     :ivar draining: whether no new request is taken.
     :ivar in_flight: requests that are read or answered.
     :ivar files: that are being sent.
@@ -65,6 +66,7 @@ class Site(Factory):
         self._handler = handler
         self._finished = finished
         self._common = b"".join([b"%b: %b\r\n" % header for header in common_headers])
+        self.connected: Callable[[int], None] | None = None
         self._channels: set[Channel] = set()
         self._addresses: Counter[str] = Counter()
         self._sweep: IDelayedCall | None = None
@@ -100,6 +102,8 @@ class Site(Factory):
         """Whether there is room for another connection; `closed` follows in any case."""
         room = not self.draining and len(self._channels) < self.limits.connections
         self._channels.add(channel)
+        if self.connected is not None:
+            self.connected(len(self._channels))
         self._addresses[channel.address] += 1
         if self._sweep is None:
             self._sweep = self._reactor.callLater(SWEEP, self._look)
@@ -128,6 +132,8 @@ class Site(Factory):
 
     def closed(self, channel: Channel) -> None:
         self._channels.remove(channel)
+        if self.connected is not None:
+            self.connected(len(self._channels))
         self._leave(channel.address)
         self._rest()
         self.let_go()

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 SLOTS = 62
 """Directories that one process can be known to be making; with more, all it touches count as such."""
 
-_UPLOADS, _CROWDED, _FIRST = 0, 1, 2
+_UPLOADS, _CONNECTIONS, _CROWDED, _FIRST = 0, 1, 2, 3
 _ROW = _FIRST + SLOTS
 _FLOCK = struct.Struct("hhqqi4x")
 
@@ -57,6 +57,10 @@ class Board:
         """
         return os.open(f"/proc/self/fd/{self.fd}", os.O_RDWR | os.O_CLOEXEC)
 
+    def ended(self, row: int) -> None:
+        """The process of ``row`` has no connections any more."""
+        self._numbers[row * _ROW + _CONNECTIONS] = 0
+
     def is_making(self, row: int) -> bool:
         """Whether the process of ``row`` has ended in the middle of making a directory."""
         return any(self._numbers[row * _ROW + _CROWDED : (row + 1) * _ROW])
@@ -65,6 +69,17 @@ class Board:
         """What the process that had ``row`` was making is durable; nobody has it yet."""
         for at in range(row * _ROW + _CROWDED, (row + 1) * _ROW):
             self._numbers[at] = 0
+
+    # Connections
+
+    def connected(self, count: int) -> None:
+        """So many connections this process has now."""
+        self._numbers[self.row * _ROW + _CONNECTIONS] = count
+
+    def is_busier(self) -> bool:
+        """Whether this worker has clearly more connections than another one."""
+        counts = self._numbers[_ROW + _CONNECTIONS :: _ROW]
+        return counts[self.row - 1] > min(counts) + 1
 
     # Exclusion
 

@@ -173,8 +173,12 @@ class Supervisor(Daemon):
         stopped = not self.running or self._asked
         if not stopped:
             how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-            self.log.error("worker {number}, process {pid}, {how}", number=hand.number, pid=hand.pid, how=how,
-                           alert="worker ended")
+            line, facts = "worker {number}, process {pid}, {how}", {"number": hand.number, "pid": hand.pid, "how": how}
+            if status:
+                self.log.error(line, **facts, alert="worker ended")
+            else:
+                self.log.info(line, **facts)            # somebody has sent it a SIGTERM
+        self._board.ended(hand.number)
         if self._table is not None:
             self._table.of(hand.number)[PID.first] = 0
         if not place.is_ready:

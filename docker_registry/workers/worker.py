@@ -137,10 +137,12 @@ def build(
     config = loaded.config
     table = Table.shared(COLUMNS.width, COUNTS, board.row) if config.admin_listen else None
     made = core(reactor, config, table, Shared(board, board.uploads, board.making), joins=True)
-    endpoints = [Inherited(reactor, text, fd) for fd, text in enumerate(config.listen, SOCKETS)]
+    endpoints = [Inherited(reactor, text, fd, board.is_busier) for fd, text in enumerate(config.listen, SOCKETS)]
     alerts = mail.forwarder(reactor, loaded, fault)
     what = parts(reactor, loaded, made, endpoints, WorkerProcess(reactor), ToParent(say), alerts)
-    return Worker(reactor, say=say, **serving(reactor, config, made, what))
+    what = serving(reactor, config, made, what)
+    what["site"].connected = board.connected
+    return Worker(reactor, say=say, **what)
 
 
 def prepare() -> Charge:
