@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -150,6 +151,24 @@ class WritingTests(S3FaultCase):
             writer = await self.make().resume("u/data", writer.offset)
         await writer.commit("b")
         self.assertEqual(await self.content("b"), TWELVE)
+
+    async def test_session_with_parts_of_another_size(self) -> None:
+        """The option was changed between two starts."""
+        sizes = iter([7 * MIB, PART, 6 * MIB])
+        whole, at = content(20 * MIB), 0
+        writer = None
+        for step in (6 * MIB, 7 * MIB, 7 * MIB):
+            storage = self.make(settings=replace(self.settings, part_size=next(sizes)))
+            writer = await (storage.resume("u/data", at) if at else storage.create("u/data"))
+            for piece in pieces(whole[at : at + step]):
+                await writer.write([piece])
+            at = await writer.sync()
+            if at < len(whole):
+                await writer.close()
+            self.assertEqual(await self.content("u/data"), whole[:at])
+        assert writer is not None
+        await writer.commit("b")
+        self.assertEqual(await self.content("b"), whole)
 
     async def test_two_daemons_write_to_one_session(self) -> None:
         """Each publishes what it wrote, whoever synced last; the mark tells whose it is."""

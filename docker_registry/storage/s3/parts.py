@@ -110,10 +110,12 @@ class Parts:
         if isinstance(result, Failure) and self._error is None:
             self._error = result.value
 
-    async def begin_with(self, rest: Sequence[bytes]) -> None:
-        """Bytes that are stored, and may become part of a larger part."""
-        self._taken = await self._budget.take(self._expected())
-        self.rest, self._held = list(rest), sum(map(len, rest))
+    def begin_with(self, rest: Sequence[bytes], taken: int) -> None:
+        """Bytes that are stored, and may become part of a larger part.
+
+        :param taken: of the budget for them; given back from here.
+        """
+        self.rest, self._held, self._taken = list(rest), sum(map(len, rest)), taken
 
     async def settled(self) -> None:
         """Wait until all that was sent has arrived.

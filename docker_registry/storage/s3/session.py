@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from docker_registry.errors import Damaged, NotFound
 from docker_registry.storage.s3.bucket import SESSION, Bucket, Head
 
-RECORD = 64 << 20
-"""Longest rest with its list."""
+RECORD = 576 << 20
+"""Longest rest, which is shorter than the largest part, with its list."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,10 +156,15 @@ class S3Storage:
     @deferred
     async def resume(self, key: str, offset: int) -> IWriter:
         whole = self._whole(key)
-        session, head = await self._session(whole)
-        session = await session.cut(self.bucket, offset)
+        taken = await self.budget.take(self._settings.part_size)
+        try:
+            session, head = await self._session(whole)
+            session = await session.cut(self.bucket, offset)
+        except BaseException:
+            self.budget.give(taken)
+            raise
         writer = self._writer(whole, session)
-        await writer.begin(session, head.tag)
+        writer.begin(session, head.tag, taken)
         return writer
 
     def _writer(self, whole: str, session: Session | None) -> SessionWriter:

@@ -60,17 +60,20 @@ class SessionWriter:
         self._runner = runner
         self._prefix = prefix
         self._key = key
-        self._size = size
+        # All pieces of a run are of one size, and so is the first: it may begin with what was behind larger ones.
+        self._size = size = max(size, 0 if session is None else sum(map(len, session.rest)))
         self._run = secrets.token_hex(6)
         self._before = () if session is None else session.runs
         self._is_recorded = session is not None
         self._parts = Parts(budget, lambda number: size, None, self._send)
 
-    async def begin(self, session: Session, mark: str) -> None:
-        """Go on behind what is stored."""
+    def begin(self, session: Session, mark: str, taken: int) -> None:
+        """Go on behind what is stored.
+
+        :param taken: of the budget, for what is behind the last piece.
+        """
         self.offset, self.mark = session.size, mark
-        if any(session.rest):
-            await self._parts.begin_with(session.rest)
+        self._parts.begin_with(session.rest, taken)
 
     @deferred
     async def write(self, parts: Sequence[bytes], digesters: Sequence[Digester] = ()) -> None:

@@ -52,7 +52,12 @@ class SwiftBlobTests(Swift, blobs.Sha256Tests):
 
 
 class SwiftGroupTests(Swift, manifests.GroupTests):
-    pass
+    """Without what takes long and is the same for any store."""
+
+
+for _name in dir(SwiftGroupTests):
+    if _name.startswith("test_") and ("sha512" in _name or "repeated" in _name):
+        setattr(SwiftGroupTests, _name, None)
 
 
 class SwiftTagTests(Swift, manifests.TagTests):
