@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib.metadata import version
 from itertools import accumulate
+from typing import Any
 
 from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -68,19 +69,12 @@ class WorkerCollector(Collector):
         return []
 
 
-def _counter(family: Family, sums: list[int]) -> Metric:
-    metric = CounterMetricFamily(family.name, family.says, labels=family.labels)
+def _plain(made: Callable[..., Any], family: Family, sums: list[int]) -> Metric:
+    """A counter or a gauge."""
+    metric: Metric = made(family.name, family.says, labels=family.labels)
     for column, labels in family.combinations():
         if sums[column] or not labels:
-            metric.add_metric(labels, _scaled(family, sums[column]))
-    return metric
-
-
-def _gauge(family: Family, sums: list[int]) -> Metric:
-    metric = GaugeMetricFamily(family.name, family.says, labels=family.labels)
-    for column, labels in family.combinations():
-        if sums[column] or not labels:
-            metric.add_metric(labels, _scaled(family, sums[column]))
+            metric.add_metric(labels, _scaled(family, sums[column]))  # type: ignore[attr-defined]
     return metric
 
 
@@ -99,4 +93,8 @@ def _scaled(family: Family, number: int) -> float:
     return number / family.scale if family.scale > 1 else number
 
 
-_KINDS = {"counter": _counter, "gauge": _gauge, "histogram": _histogram}
+_KINDS: dict[str, Callable[[Family, list[int]], Metric]] = {
+    "counter": partial(_plain, CounterMetricFamily),
+    "gauge": partial(_plain, GaugeMetricFamily),
+    "histogram": _histogram,
+}
