@@ -19,7 +19,7 @@ class DyingSystem(System):
     """Counts the calls that change something, or make it durable, and dies instead of making number ``last``.
 
     It knows what the disk may legally have lost then: data that was not synced since it was written, and entries of
-    directories that were not synced since they were made or replaced.
+    directories that were not synced since they were made, replaced or removed.
 
     :param last: ``None`` lives for ever.
     """
@@ -77,11 +77,7 @@ class DyingSystem(System):
 
     def rename(self, source: int, name: str, target: int, new: str) -> None:
         old, to = os.path.join(_path(source), name), os.path.join(_path(target), new)
-        kept = None
-        if os.path.isfile(to):
-            self._backup.mkdir(exist_ok=True)
-            kept = str(self._backup / str(len(os.listdir(self._backup))))
-            os.link(to, kept)
+        kept = self._keep(to)
         super().rename(source, name, target, new)
         self._entries[_path(target)].setdefault(new, kept)
         self._entries[_path(source)].pop(name, None)
@@ -90,6 +86,20 @@ class DyingSystem(System):
         if old in self._data:
             self._data.discard(old)
             self._data.add(to)
+
+    def unlink(self, directory: int, name: str) -> None:
+        kept = self._keep(os.path.join(_path(directory), name))
+        super().unlink(directory, name)
+        self._entries[_path(directory)].setdefault(name, kept)
+
+    def _keep(self, path: str) -> str | None:
+        """Another name for a file, by which it comes back if its own is not durably gone."""
+        if not os.path.isfile(path):
+            return None
+        self._backup.mkdir(exist_ok=True)
+        kept = str(self._backup / str(len(os.listdir(self._backup))))
+        os.link(path, kept)
+        return kept
 
     def cut_power(self) -> None:
         """Lose all that may be lost."""

@@ -88,11 +88,12 @@ class CrashCase(SynchronousTestCase):
             self.successResultOf(storage.close())   # the kernel closes what a dead process had open
             if not running.called or isinstance(running.result, Exception):
                 self.fail(f"neither killed nor done: {running.result}")
-            if not self.has_died(running):
-                return number
+            died = self.has_died(running)
             if cut_power:
                 system.cut_power()
             self.open_and_check(root, done, number)
+            if not died:
+                return number
 
     def open_and_check(self, root: Path, done: Any, number: int) -> None:
         self.storage, registry = self.start(root, System())

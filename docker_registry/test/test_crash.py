@@ -87,6 +87,7 @@ class CrashTests(CrashCase):
         for content in (self.first, self.second):
             manifest = run(found(registry.manifests.get(REPOSITORY, Digest.of(content)), ManifestUnknown))
             self.assertFalse(content in done.manifests and manifest is None, label)
+            self.assertFalse(content in done.deleted and manifest is not None, label)
             if manifest is not None:
                 self.assertEqual(manifest.content, content, label)
                 for each in manifest.document.blobs:
