@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.protocol import DatagramProtocol, Factory, ProcessProtocol, Protocol
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
@@ -168,6 +169,14 @@ class ProcessCase(TestCase):
         conversation.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         await conversation.closed
         return conversation.answer.seen
+
+    async def appears(self, path: str, pattern: str) -> re.Match[str]:
+        """Wait until a file has something that matches."""
+        while True:
+            text = Path(path).read_text() if os.path.exists(path) else ""
+            if (found := re.search(pattern, text)) is not None:
+                return found
+            await deferLater(reactor, 0.02)
 
     async def stop(self, daemon: Daemon) -> None:
         daemon.kill(signal.SIGTERM)

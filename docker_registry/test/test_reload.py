@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import ssl
+import sys
 from pathlib import Path
 
 from cryptography import x509
@@ -14,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from docker_registry.deferreds import deferred
 from docker_registry.reloading import CannotReload, Reloads
 from docker_registry.test.certificates import make_certificate
-from docker_registry.test.process_case import Conversation, Daemon
+from docker_registry.test.process_case import CHECKOUT, TWISTD, Conversation, Daemon, ProcessCase, reactor
 from docker_registry.test.worker_case import WorkerCase
 
 
@@ -112,3 +113,21 @@ class ReloadTests(WorkerCase):
 
 class OneProcessTests(ReloadTests):
     workers = 1
+
+
+class TerminalTests(ProcessCase):
+    @deferred
+    async def test_closed(self) -> None:
+        """A registry that was started at a terminal stops when that is closed: the signal is the same."""
+        daemon = Daemon()
+        arguments = [sys.executable, "-c", TWISTD, "--nodaemon", "--pidfile=", "--logfile=log", "docker-registry",
+                     "--config=c.yml", "--flavor=x"]
+        environ = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+        transport = reactor.spawnProcess(daemon, sys.executable, arguments, environ, self.directory, usePTY=True)
+        self.addCleanup(self.end, daemon)
+        await self.appears(f"{self.directory}/log", "listening on")
+        daemon.kill(signal.SIGHUP)
+        await self.appears(f"{self.directory}/log", "reloaded: ")
+        transport.loseConnection()
+        self.assertEqual(await daemon.ended, 0)
+        self.assertIn("stopped", Path(self.directory, "log").read_text())

@@ -9,9 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from twisted.internet.task import deferLater
-
-from docker_registry.test.process_case import Daemon, UploadCase, reactor
+from docker_registry.test.process_case import Daemon, UploadCase
 
 READY = re.compile(r"worker (\d+) is ready: process (\d+)")
 ALL = re.compile(r"listening on (.+) with \d+ workers, storing")
@@ -45,14 +43,6 @@ class WorkerCase(UploadCase):
 
     def pids_in(self, log: str) -> dict[int, int]:
         return {int(number): int(pid) for number, pid in READY.findall(log)}
-
-    async def appears(self, path: str, pattern: str) -> re.Match[str]:
-        """Wait until a file has something that matches."""
-        while True:
-            text = Path(path).read_text() if os.path.exists(path) else ""
-            if (found := re.search(pattern, text)) is not None:
-                return found
-            await deferLater(reactor, 0.02)
 
     async def another(self, daemon: Daemon, number: int, before: int) -> int:
         """The process that takes the place of the one that was ``before``."""
