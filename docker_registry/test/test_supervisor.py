@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessTerminated
 from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
 from twisted.logger import LogLevel, globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -22,7 +24,8 @@ from docker_registry.systemd import Notifier
 from docker_registry.test.registry_case import Direct
 from docker_registry.test.test_service import RecordedProcess
 from docker_registry.workers.board import Board
-from docker_registry.workers.messages import Order
+from docker_registry.workers.hand import Hand as RealHand
+from docker_registry.workers.messages import REPORTS, Charge, Order
 from docker_registry.workers.supervisor import PAUSES, STABLE, START, TRIES, Supervisor
 
 TICK = 15.0
@@ -284,3 +287,28 @@ class SupervisorTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.assertEqual(len(self.hands), 2)
         self.supervisor = self.begin()
+
+
+class HandTests(SynchronousTestCase):
+    """A worker as the parent sees it, without the process."""
+
+    def test_end(self) -> None:
+        """Whoever is told of the end still sees whether the worker was ready; who waits for it to reload goes on."""
+        seen: list[object] = []
+        hand = RealHand(
+            Charge(1, b"", "c.yml", "x", (), {}), -1, lambda hand: seen.append("ready"),
+            lambda hand, status: seen.append((hand.is_ready, status)), lambda fault: None,
+        )
+        hand.childDataReceived(REPORTS, b"rea")
+        hand.childDataReceived(REPORTS, b"dy\npo")
+        hand.unanswered = 2
+        hand.childDataReceived(REPORTS, b"ng\n")
+        self.assertEqual((seen, hand.unanswered), (["ready"], 0))
+        reloading = hand.reload()
+        self.assertNoResult(reloading)
+        hand.processEnded(Failure(ProcessTerminated(signal=9)))
+        self.successResultOf(reloading)
+        self.assertEqual((seen[1:], hand.is_ready), ([(True, -9)], False))
+        self.successResultOf(hand.reload())
+        hand.order(Order.STOP)
+        hand.kill()

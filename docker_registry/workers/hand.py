@@ -148,10 +148,10 @@ class Hand(ProcessProtocol):
             self._hears = False
 
     def processEnded(self, reason: Failure) -> None:
-        self.is_ready = False
         self._reloaded()
         self.transport = None
-        self._on_end(self, _status(reason.value))
+        self._on_end(self, _status(reason.value))       # who still sees whether it was ready
+        self.is_ready = False
 
 
 def _status(error: Any) -> int:
