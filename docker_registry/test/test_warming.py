@@ -17,7 +17,7 @@ from docker_registry.test.test_old_images import APP, OldImageCase
 from docker_registry.warm import Command, Lines, in_words
 
 UNSERVED = {
-    "broken:cut": "is cut, or no archive",
+    "broken:cut": "is cut, no archive",
     "broken:dead": "is not there",
     "broken:nothing": "it names no image",
     "broken:path": "it names no image",
