@@ -13,7 +13,7 @@ ERROR_LIMIT = 64 << 10
 """Bytes of an answer that says what went wrong."""
 
 BUSY = frozenset({
-    "InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "OperationAborted", "Throttling",
+    "InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "Throttling",
     "ThrottlingException", "RequestThrottled", "TooManyRequests",
 })
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"})

@@ -30,36 +30,48 @@ from docker_registry.threads import Runner
 _log = Logger()
 
 
-async def _write(runner: Runner, into: Parts, parts: Sequence[bytes], digesters: Sequence[Digester]) -> int:
-    """Cut and hash at the same time; how many bytes it was."""
-    await together(runner.slow(_show, parts, digesters), Deferred.fromCoroutine(into.write(parts)))
-    return sum(map(len, parts))
-
-
 def _show(parts: Sequence[bytes], digesters: Sequence[Digester]) -> None:
     for digester in digesters:
         for part in parts:
             digester.update(part)
 
 
-@implementer(IWriter)
-class SessionWriter:
-    """For bytes whose final key is told at the end, and that can be resumed.
+class _Writer:
+    """What both have in common.
 
     :param prefix: of all keys.
-    :param key: whole, of the upload.
-    :param session: what is stored of it; ``None`` if it begins.
+    :param key: whole: of the upload, or the final one.
     """
 
-    def __init__(
-        self, bucket: Bucket, runner: Runner, budget: Budget, prefix: str, key: str, size: int, session: Session | None
-    ) -> None:
+    def __init__(self, bucket: Bucket, runner: Runner, prefix: str, key: str) -> None:
         self.offset = 0
         self.mark = ""
         self._bucket = bucket
         self._runner = runner
         self._prefix = prefix
         self._key = key
+        self._parts: Parts
+
+    @deferred
+    async def write(self, parts: Sequence[bytes], digesters: Sequence[Digester] = ()) -> None:
+        """Cut and hash at the same time."""
+        await together(
+            self._runner.slow(_show, parts, digesters), Deferred.fromCoroutine(self._parts.write(parts))
+        )
+        self.offset += sum(map(len, parts))
+
+
+@implementer(IWriter)
+class SessionWriter(_Writer):
+    """For bytes whose final key is told at the end, and that can be resumed.
+
+    :param session: what is stored of it; ``None`` if it begins.
+    """
+
+    def __init__(
+        self, bucket: Bucket, runner: Runner, budget: Budget, prefix: str, key: str, size: int, session: Session | None
+    ) -> None:
+        super().__init__(bucket, runner, prefix, key)
         # All pieces of a run are of one size, and so is the first: it may begin with what was behind larger ones.
         self._size = size = max(size, 0 if session is None else sum(map(len, session.rest)))
         self._run = secrets.token_hex(6)
@@ -74,10 +86,6 @@ class SessionWriter:
         """
         self.offset, self.mark = session.size, mark
         self._parts.begin_with(session.rest, taken)
-
-    @deferred
-    async def write(self, parts: Sequence[bytes], digesters: Sequence[Digester] = ()) -> None:
-        self.offset += await _write(self._runner, self._parts, parts, digesters)
 
     async def _send(self, number: int, parts: Sequence[bytes]) -> None:
         if number == 0 and not self._is_recorded:
@@ -131,31 +139,21 @@ class SessionWriter:
 
 
 @implementer(IWriter)
-class DirectWriter:
+class DirectWriter(_Writer):
     """For bytes whose final key is known. They cannot be resumed: a store completes parts at one key only.
 
-    :param key: whole, the final one.
     :param length: of all bytes, if that is known.
     """
 
     def __init__(
         self, bucket: Bucket, runner: Runner, budget: Budget, prefix: str, key: str, size: int, length: int | None
     ) -> None:
-        self.offset = 0
-        self.mark = ""
-        self._bucket = bucket
-        self._runner = runner
-        self._prefix = prefix
-        self._key = key
+        super().__init__(bucket, runner, prefix, key)
         self._upload = ""
         self._beginning: Shared[None, None] = Shared()
         self._is_begun = False
         self._tags: dict[int, str] = {}
         self._parts = Parts(budget, sizes(size, length), length, self._send)
-
-    @deferred
-    async def write(self, parts: Sequence[bytes], digesters: Sequence[Digester] = ()) -> None:
-        self.offset += await _write(self._runner, self._parts, parts, digesters)
 
     async def _send(self, number: int, parts: Sequence[bytes]) -> None:
         upload = await self._begun()
