@@ -17,9 +17,12 @@ from urllib.parse import urlsplit
 
 from OpenSSL import SSL
 from service_identity import VerificationError
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
-from twisted.internet.ssl import Certificate, trustRootFromCertificates
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.ssl import Certificate, CertificateOptions, trustRootFromCertificates
+from twisted.logger import Logger
 from twisted.web.client import (
     Agent,
     BrowserLikePolicyForHTTPS,
@@ -29,6 +32,7 @@ from twisted.web.client import (
 )
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IPolicyForHTTPS
+from zope.interface import implementer
 
 from docker_registry.errors import StorageFailed, StoreUnavailable, Transient
 from docker_registry.storage.flows import Body, Inflow, Outflow, Watch
@@ -36,7 +40,13 @@ from docker_registry.storage.flows import Body, Inflow, Outflow, Watch
 SMALL = 64 << 10
 """Bytes of an answer nobody reads that are read all the same, so that its connection can be used again."""
 
+_PLAIN = re.compile(r"[^A-Za-z0-9 .,:;/_'()<>=-]")
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def clean(said: str) -> str:
+    """Text of a store's that may stand in a log (T43)."""
+    return _PLAIN.sub("?", said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +123,19 @@ class Answer:
 class Http:
     """:param reactor: where connections are made.
     :param ca: certificates in PEM that take the place of the system's.
+    :param insecure: whether anybody is believed to be the store, whatever certificate he has.
     :param connections: at a time for calls that are soon over; others wait.
     :param streams: at a time for bodies that are read as slowly as somebody likes.
     """
+
+    log = Logger()
 
     def __init__(
         self,
         reactor: Any,
         *,
         ca: Path | None = None,
+        insecure: bool = False,
         connections: int = 64,
         streams: int = 256,
         patience: Patience | None = None,
@@ -134,7 +148,11 @@ class Http:
         self._pool.maxPersistentPerHost = connections
         self._pool.cachedConnectionTimeout = self.patience.kept     # type: ignore[assignment]  # seconds
         self._pool.retryAutomatically = False       # it would not know what may be
-        self._agent = Agent(reactor, _policy(ca), connectTimeout=self.patience.connect, pool=self._pool)
+        if insecure:
+            self.log.warn("CERTIFICATES ARE NOT VERIFIED: whoever is on the way to the store can read the password, "
+                          "and change what is stored")
+        policy = _Anybody() if insecure else _policy(ca)
+        self._agent = Agent(reactor, policy, connectTimeout=self.patience.connect, pool=self._pool)
 
     async def request(
         self,
@@ -204,6 +222,27 @@ class Http:
     async def close(self) -> None:
         """Give up connections that nobody uses."""
         await self._pool.closeCachedConnections()
+
+
+@implementer(IPolicyForHTTPS)
+class _Anybody:
+    """Believes every certificate."""
+
+    def creatorForNetloc(self, hostname: bytes, port: int) -> _Unverified:
+        return _Unverified(hostname)
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Unverified:
+    def __init__(self, host: bytes) -> None:
+        self._host = host
+        self._context = CertificateOptions().getContext()
+
+    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        connection = SSL.Connection(self._context, None)
+        if not isIPAddress(self._host.decode()) and not isIPv6Address(self._host.decode()):
+            connection.set_tlsext_host_name(self._host)
+        return connection
 
 
 def _policy(ca: Path | None) -> IPolicyForHTTPS:

@@ -11,6 +11,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import Clock, deferLater
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from docker_registry.deferreds import outcomes
@@ -226,6 +227,21 @@ class TlsTests(HttpCase):
         where = f"https://127.0.0.1:{self.tls.port}/"
         await self.fails(self.http(ca=self.certificate).request("GET", where, {}), StoreUnavailable)
         self.assertEqual(self.tls.asked, [])
+
+    async def test_insecure(self) -> None:
+        """Everybody is believed, by name and by address; an operator is told loudly."""
+        logged: list[str] = []
+
+        def note(event: Any) -> None:
+            logged.append(str(event.get("log_format")))
+
+        globalLogPublisher.addObserver(note)
+        self.addCleanup(globalLogPublisher.removeObserver, note)
+        http = self.http(insecure=True)
+        self.assertIn("CERTIFICATES ARE NOT VERIFIED", "".join(logged))
+        for host in ("localhost", "127.0.0.1"):
+            answer = await http.request("GET", f"https://{host}:{self.tls.port}/", {})
+            self.assertEqual(await answer.content(10), b"ok")
 
     def test_no_authority(self) -> None:
         empty = Path(self.mktemp())

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from twisted.logger import Logger
 
 from docker_registry.errors import Damaged, NotFound, StorageFailed, Transient
-from docker_registry.storage.http import Answer
+from docker_registry.storage.http import Answer, clean
 from docker_registry.storage.interface import SMALL
 from docker_registry.storage.s3 import documents
 from docker_registry.storage.s3.client import LONG, Client, checked, header_time, md5, nothing
 from docker_registry.storage.s3.documents import LIMIT, Malformed, Page, Unfinished
-from docker_registry.storage.s3.errors import Refused, clean
+from docker_registry.storage.s3.errors import Refused
 from docker_registry.storage.s3.settings import quoted
 from docker_registry.threads import Runner
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from docker_registry.errors import NotFound, StorageError, StorageFailed, StorageFull, StoreUnavailable, Transient
-from docker_registry.storage.http import Answer
+from docker_registry.storage.http import Answer, clean
 from docker_registry.storage.s3.documents import Malformed, name, parse, text
 
 ERROR_LIMIT = 64 << 10
@@ -19,7 +19,6 @@ BUSY = frozenset({
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"})
 SKEWED = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 _FULL = re.compile(r"Quota|StorageFull|InsufficientStorage|InsufficientCapacity")
-_PLAIN = re.compile(r"[^A-Za-z0-9 .,:;/_'()<>=-]")
 
 
 class Refused(StorageFailed):
@@ -79,11 +78,6 @@ def in_success(content: bytes) -> Complaint | None:
     if name(root) != "Error":
         return None
     return Complaint(200, clean(text(root, "Code"))[:64] or "InternalError", clean(text(root, "Message"))[:200])
-
-
-def clean(said: str) -> str:
-    """Text of the store's that may stand in a log (T43)."""
-    return _PLAIN.sub("?", said)
 
 
 def meaning(said: Complaint, bucket: str, key: str) -> StorageError:

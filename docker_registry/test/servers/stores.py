@@ -24,8 +24,9 @@ from botocore.session import Session
 from docker_registry.test.clients.daemon import Process, free_port, wait_for_port
 
 SWIFT = Path(__file__).parent / "swift"
-INSTALLED = Path(__file__).parent.parent.parent.parent / ".venv" / "swift"
-"""Where Swift is installed, once for all runs."""
+GLANCE = Path(__file__).parent / "glance"
+INSTALLED = Path(__file__).parent.parent.parent.parent / ".venv"
+"""Below it they are installed, once for all runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +111,38 @@ def swift() -> Store:
     :raises SkipTest: it does not start.
     :raises AssertionError: it does not start, and this is CI.
     """
-    work = Path(tempfile.mkdtemp(prefix="swift-"))
+    said = _started(SWIFT, "SWIFT_VENV")
+    return Store(said["S3_ENDPOINT"], said["S3_ACCESS_KEY"], said["S3_SECRET_KEY"], said["S3_BUCKET"], True)
+
+
+@cache
+def glance() -> dict[str, str]:
+    """OpenStack Glance and Keystone: the variables that clients of theirs need.
+
+    :raises SkipTest: it does not start.
+    :raises AssertionError: it does not start, and this is CI.
+    """
+    return _started(GLANCE, "GLANCE_VENV")
+
+
+def _started(script: Path, variable: str) -> dict[str, str]:
+    """What a server that a script starts says of itself; it is stopped at the end of the run.
+
+    :param variable: which says where it is installed.
+    """
+    work = Path(tempfile.mkdtemp(prefix=f"{script.name}-"))
     atexit.register(shutil.rmtree, work, ignore_errors=True)
-    environ = {**os.environ, "SWIFT_VENV": os.environ.get("SWIFT_VENV", str(INSTALLED))}
+    environ = {**os.environ, variable: os.environ.get(variable, str(INSTALLED / script.name))}
     started = subprocess.run(
-        [SWIFT, "start", work], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        [script, "start", work], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if started.returncode:
-        problem = f"Swift does not start; run {SWIFT} check to see why: {started.stderr[-500:]}"
+        problem = f"{script.name} does not start; run {script} check to see why: {started.stderr[-500:]}"
         if os.environ.get("CI"):
             raise AssertionError(problem)
         raise SkipTest(problem)
-    atexit.register(subprocess.run, [SWIFT, "stop", work], env=environ, capture_output=True, check=False)
-    said = dict(re.findall(r"(\w+)=(\S+)", started.stdout))
-    return Store(said["S3_ENDPOINT"], said["S3_ACCESS_KEY"], said["S3_SECRET_KEY"], said["S3_BUCKET"], True)
+    atexit.register(subprocess.run, [script, "stop", work], env=environ, capture_output=True, check=False)
+    return dict(re.findall(r"(\w+)=(\S+)", started.stdout))
 
 
 STORES = {"moto": moto, "swift": swift}

@@ -1,0 +1,150 @@
+"""Which cloud, and who logs in there: options, then ``clouds.yaml`` if a cloud is named, else ``OS_*`` variables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from docker_registry.errors import StorageFailed
+from docker_registry.storage.http import clean
+from docker_registry.storage.keystone import Login, is_url
+
+FOLDERS = (Path(), Path("~/.config/openstack"), Path("/etc/openstack"))
+"""Where the files of every client of OpenStack are looked for."""
+
+LONGEST = 1 << 20
+"""Bytes of such a file."""
+
+NAMES = frozenset({
+    "auth_url", "username", "user_id", "password", "user_domain_name", "user_domain_id", "application_credential_id",
+    "application_credential_name", "application_credential_secret", "token", "project_name", "project_id",
+    "project_domain_name", "project_domain_id", "tenant_name", "tenant_id", "region_name", "interface", "cacert",
+    "insecure",
+})
+"""What is understood. As a variable it begins with ``OS_``, as an option with ``os_``."""
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """:ivar region: of the services; empty if there is one only.
+    :ivar interface: ``public``, ``internal`` or ``admin``.
+    :ivar ca: certificates that take the place of the system's.
+    :ivar insecure: whether certificates are not looked at.
+    """
+
+    login: Login
+    region: str = ""
+    interface: str = "public"
+    ca: Path | None = None
+    insecure: bool = False
+
+
+def cloud(given: Mapping[str, str], environ: Mapping[str, str], folders: Sequence[Path] = FOLDERS) -> Cloud:
+    """:param given: options by their `NAMES`, and ``cloud``; empty ones are not given.
+    :raises StorageFailed: something is missing or wrong; the text says which option.
+    """
+    name = given.get("cloud") or environ.get("OS_CLOUD", "")
+    if name:
+        found = _from_files(name, environ, folders)
+    else:
+        found = {each: environ.get(f"OS_{each.upper()}", "") for each in NAMES}
+        found["interface"] = found["interface"] or environ.get("OS_ENDPOINT_TYPE", "")
+    values = {**found, **{each: value for each, value in given.items() if value and each in NAMES}}
+    return _checked({each: value for each, value in values.items() if value})
+
+
+def _from_files(name: str, environ: Mapping[str, str], folders: Sequence[Path]) -> dict[str, str]:
+    said = environ.get("OS_CLIENT_CONFIG_FILE")
+    file = Path(said) if said else _first("clouds.yaml", folders)
+    if file is None:
+        raise StorageFailed(f"there is no clouds.yaml for the cloud {name}: {', '.join(map(str, folders))}")
+    secure = _first("secure.yaml", folders)
+    entry = _entry(file, name)
+    if entry is None:
+        raise StorageFailed(f"{file} has no cloud {name}")
+    if "profile" in entry or "cloud" in entry:
+        raise StorageFailed(f"{file}: the cloud {name} has a vendor's profile, which is not read: write its auth_url")
+    found = _flat(entry)
+    if secure is not None:
+        found |= _flat(_entry(secure, name) or {})
+    return found
+
+
+def _first(name: str, folders: Sequence[Path]) -> Path | None:
+    return next((each for folder in folders if (each := folder.expanduser() / name).is_file()), None)
+
+
+def _entry(file: Path, name: str) -> dict[str, Any] | None:
+    try:
+        with file.open("rb") as opened:
+            content = yaml.safe_load(opened.read(LONGEST))
+        entry = content["clouds"].get(name)
+    except OSError as error:
+        raise StorageFailed(f"{file} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError, RecursionError):
+        raise StorageFailed(f"{file} is no file of clouds: clouds: NAME: …, in YAML") from None
+    if entry is not None and not isinstance(entry, dict):
+        raise StorageFailed(f"{file}: the cloud {name} is no mapping")
+    return entry
+
+
+def _flat(entry: Mapping[str, Any]) -> dict[str, str]:
+    """One entry as the variables have it."""
+    auth = entry.get("auth")
+    found = {**entry, **(auth if isinstance(auth, dict) else {})}
+    found["interface"] = found.get("interface") or found.get("endpoint_type")
+    if found.get("verify") is False:
+        found["insecure"] = "true"
+    return {each: str(found[each]) for each in NAMES if found.get(each)}
+
+
+def _checked(values: Mapping[str, str]) -> Cloud:
+    def said(*names: str) -> str:
+        return next((values[each] for each in names if each in values), "")
+
+    if not said("auth_url"):
+        raise StorageFailed("nobody says where Keystone is: set os_auth_url, OS_AUTH_URL, or OS_CLOUD")
+    if not is_url(said("auth_url")):
+        raise StorageFailed("os_auth_url is not https://HOST:PORT/PATH, without a password")
+    login = Login(
+        said("auth_url"),
+        username=said("username"), user_id=said("user_id"), password=said("password"),
+        user_domain=said("user_domain_id", "user_domain_name") or "default",
+        application_credential_id=said("application_credential_id"),
+        application_credential_name=said("application_credential_name"),
+        application_credential_secret=said("application_credential_secret"),
+        token=said("token"),
+        project=said("project_name", "tenant_name"), project_id=said("project_id", "tenant_id"),
+        project_domain=said("project_domain_id", "project_domain_name") or "default",
+    )
+    _check_way(login)
+    interface = said("interface").removesuffix("URL") or "public"
+    if interface not in ("public", "internal", "admin"):
+        raise StorageFailed(f"os_interface is public, internal or admin, not {clean(interface)[:40]}")
+    ca = said("cacert")
+    return Cloud(
+        login, said("region_name"), interface, Path(ca).expanduser() if ca else None, said("insecure").lower() in _TRUE
+    )
+
+
+def _check_way(login: Login) -> None:
+    secrets = {
+        "os_password": login.password, "os_application_credential_secret": login.application_credential_secret,
+        "os_token": login.token,
+    }
+    ways = [name for name, secret in secrets.items() if secret]
+    if len(ways) != 1:
+        raise StorageFailed(f"one of {', '.join(secrets)} is needed; {' and '.join(ways) or 'none of them'} is set")
+    has_user = bool(login.username or login.user_id)
+    if login.password and not has_user:
+        raise StorageFailed("os_password is set, and os_username is not")
+    if login.application_credential_secret and not login.application_credential_id and not (
+        has_user and login.application_credential_name
+    ):
+        raise StorageFailed("os_application_credential_secret is set, and os_application_credential_id is not")
