@@ -58,6 +58,7 @@ ACCEPTED: list[tuple[str, Any, str | None, str]] = [
     ("largest size", image(config=descriptor(size=2**63 - 1)), OCI_MANIFEST, OCI_MANIFEST),
     ("artifact", {"mediaType": OCI_ARTIFACT, "blobs": [descriptor()]}, OCI_ARTIFACT, OCI_ARTIFACT),
     ("309 digits", b'{"x":-' + b"9" * 308 + b"," + encoded(image())[1:], OCI_MANIFEST, OCI_MANIFEST),
+    ("256 deep", b'{"x":' + b"[" * 255 + b"]" * 255 + b"," + encoded(image())[1:], OCI_MANIFEST, OCI_MANIFEST),
     ("10 000 references", image(layers=[descriptor(annotations={"a": "b", "c": "d"})] * 9_999), None, OCI_MANIFEST),
     ("lone surrogate", b'{"annotations":{"a":"\\ud800"},' + encoded(image())[1:], OCI_MANIFEST, OCI_MANIFEST),
 ]
@@ -80,6 +81,9 @@ REFUSED: list[tuple[str, Any, str | None]] = [
     ("4 MiB of numbers", b'{"x":[' + b"1," * 2_000_000 + b"1]," + encoded(image())[1:], OCI_MANIFEST),
     ("NaN", encoded(image()).replace(b'"size": 1', b'"size": NaN'), OCI_MANIFEST),
     ("Infinity", b'{"x":Infinity,' + encoded(image())[1:], OCI_MANIFEST),
+    ("257 deep", b'{"x":' + b"[" * 256 + b"]" * 256 + b"," + encoded(image())[1:], OCI_MANIFEST),
+    ("257 deep, objects", b'{"x":' + b'{"x":' * 256 + b"1" + b"}" * 256 + b"," + encoded(image())[1:], OCI_MANIFEST),
+    ("beyond the largest number", b'{"x":-1e309,' + encoded(image())[1:], OCI_MANIFEST),
     ("a key twice", b'{"schemaVersion":2,' + encoded(image())[1:], OCI_MANIFEST),
     ("a key twice, deep", encoded(image()).replace(b'"size": 1', b'"size": 1, "size": 1'), OCI_MANIFEST),
     ("schema 1", {"schemaVersion": 1, "name": "x", "fsLayers": []}, documents.DOCKER_SCHEMA1[1]),

@@ -27,6 +27,8 @@ class JsonTests(V1Case):
         "list": lambda made: b"[]", "text": lambda made: b'"id"', "empty": lambda made: b"{}",
         "null": lambda made: b"null",
         "deep": lambda made: b'{"id":' * 60_000, "number": lambda made: b'{"id": ' + b"1" * 5000 + b"}",
+        "beyond": lambda made: f'{{"id": "{made.id}", "Size": 1e309}}'.encode(),
+        "deeper": lambda made: b'{"id": "%b", "x": %b}' % (made.id.encode(), b"[" * 256 + b"]" * 256),
         "twice": lambda made: f'{{"id": "{made.id}", "id": "{made.id}"}}'.encode(),
         "nan": lambda made: f'{{"id": "{made.id}", "Size": NaN}}'.encode(),
         "mark": lambda made: b"\xef\xbb\xbf" + made.json,
