@@ -29,7 +29,7 @@ from docker_registry.errors import (
 from docker_registry.names import ImageId
 from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.checksums import TarsumVersion
-from docker_registry.registry.images import Images, parent_of
+from docker_registry.registry.images import Images, members_of, parent_of
 from docker_registry.registry.intake import Intake
 from docker_registry.registry.layers import Layer, Pushed, is_checksum
 from docker_registry.registry.locks import Locks
@@ -71,7 +71,10 @@ class ImagePushes:
                 raise ImageExists(str(image))
             await self._storage.put(layout.image_in_progress(image), b"true")
             # A torn _layer of an old crash would make the image complete too early.
-            await self._remove(layout.image_layer(image), layout.image_manifest(image))
+            # What lies in a layer was remembered of another one, if the image had one before.
+            await self._remove(
+                layout.image_layer(image), layout.image_manifest(image), layout.image_files(image)
+            )
             if checksum is None:
                 await self._remove(layout.image_checksum(image))
             else:
@@ -89,6 +92,8 @@ class ImagePushes:
             content = await self._storage.get(layout.image_json(image))
         except NotFound:
             raise ImageUnknown(str(image)) from None
+        if members_of(content) is None:
+            raise ImageUnknown(str(image))
         if await self._images.is_complete(image):
             raise ImageExists(str(image))
         await self._shield(self._put_layer(image, content, source))

@@ -66,7 +66,7 @@ class Images:
         self._preparing: Shared[ImageId, Layer] = Shared()
 
     async def get(self, image: ImageId) -> Image:
-        """:raises ImageUnknown: nobody pushed it, or not to its end.
+        """:raises ImageUnknown: nobody pushed it, or not to its end, or its JSON cannot be read.
         :raises ImageInProgress: it is being pushed.
         """
         content, marker, record, old = await outcomes(
@@ -86,6 +86,9 @@ class Images:
             return Image(image, content, layer, layer.size, layer.sums)
         if isinstance(old, Exception):
             raise ImageUnknown(str(image))
+        if members_of(content) is None:     # 0.x wrote it in place: a crash left nothing, or half of it
+            self.log.warn("{key} cannot be read: push the image again", key=layout.image_json(image))
+            raise ImageUnknown(str(image))
         return Image(image, content, None, old.size, await self._old_sums(image))
 
     async def json(self, image: ImageId) -> dict[str, Any]:
@@ -94,10 +97,10 @@ class Images:
         :raises ImageUnknown: there is none, or it cannot be read.
         """
         try:
-            members = json.loads(await self._storage.get(layout.image_json(image)))
-        except (NotFound, Damaged, ValueError, RecursionError):
-            raise ImageUnknown(str(image)) from None
-        if not isinstance(members, dict):
+            members = members_of(await self._storage.get(layout.image_json(image)))
+        except (NotFound, Damaged):
+            members = None
+        if members is None:
             raise ImageUnknown(str(image))
         return members
 
@@ -232,6 +235,15 @@ class Images:
             self.log.error("{key} cannot be read: push the image again", key=layout.image_layer(image),
                            alert="damaged content")
             return None
+
+
+def members_of(content: bytes) -> dict[str, Any] | None:
+    """What the JSON of an image says; ``None`` if it is none. 0.x kept what `strictjson` would not take."""
+    try:
+        members = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return members if isinstance(members, dict) and members else None
 
 
 def parent_of(members: dict[str, Any]) -> ImageId | None:

@@ -8,7 +8,6 @@ tags of a store that 0.x left.
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from contextlib import suppress
 from typing import Any
@@ -39,7 +38,7 @@ from docker_registry.registry.bridge import Made
 from docker_registry.registry.catalogue import Catalogue
 from docker_registry.registry.events import Events, TagDeleted, TagSet
 from docker_registry.registry.imagepushes import ImagePushes
-from docker_registry.registry.images import Images
+from docker_registry.registry.images import Image, Images
 from docker_registry.registry.locks import Locks
 from docker_registry.registry.manifests import Manifest, Manifests
 from docker_registry.registry.old import OldStore
@@ -268,7 +267,7 @@ class ImageTags:
         for each in reversed(await self._images.ancestry(image)):
             found = await self._images.get(each)
             layers.append(await self._images.layer(found))
-            top = json.loads(found.content)
+            top = _members(found)
             history.append(bridge.entry_of(top, layers[-1]))
         made = bridge.manifest_of(top, history, layers)
         await self._storage.put(layout.blob(made.config_digest), made.config)
@@ -310,7 +309,23 @@ class ImageTags:
         await self._manifests.delete_all(repository)
 
 
+def _members(image: Image) -> dict[str, Any]:
+    """What is said of an image. An old store may have what not everybody would read alike: v1 passes that on.
+
+    :raises LayerInvalid: that.
+    """
+    try:
+        members = strictjson.loads(image.content)
+    except ValueError as error:
+        raise LayerInvalid(f"the JSON of {image.id} cannot be used: {error}") from None
+    if not isinstance(members, dict):
+        raise LayerInvalid(f"the JSON of {image.id} is no object")
+    return members
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, ImageInProgress):
         return f"image {error} was not pushed to its end"
-    return f"image {error} is not there, or has no layer" if isinstance(error, ImageUnknown) else str(error)
+    if isinstance(error, ImageUnknown):
+        return f"image {error} is not there, or has no layer, or no JSON that can be read"
+    return str(error)

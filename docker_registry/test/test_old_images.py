@@ -12,6 +12,7 @@ from docker_registry.digest import Digest
 from docker_registry.errors import (
     ChecksumMismatch,
     ImageInProgress,
+    ImageInvalid,
     ImageNotInProgress,
     ImageUnknown,
     ManifestUnknown,
@@ -98,19 +99,19 @@ class StateTests(OldImageCase):
 
     def test_what_is_not_there(self) -> None:
         self.fails(self.registry.images.get(ImageId(old_stores.id_of("unfinished"))), ImageInProgress)
-        for name in ("no-layer", "gone"):
+        for name in ("no-layer", "half-json", "gone"):
             self.fails(self.registry.images.get(ImageId(old_stores.id_of(name))), ImageUnknown)
 
     def test_pushed_again(self) -> None:
         """What was left half is pushed from the beginning; half a layer of old is nobody's."""
-        for name in ("unfinished", "no-layer"):
+        for name in ("unfinished", "no-layer", "half-json"):
             image = ImageId(old_stores.id_of(name))
-            content = self.before[layout.image_json(image)].content
-            self.now(self.registry.image_pushes.put_json(image, bytes(content)))
+            content = json.dumps({"id": str(image), "parent": old_stores.id_of("base")}).encode()
+            self.now(self.registry.image_pushes.put_json(image, content))
             self.fails(self.registry.images.get(image), ImageInProgress)
             self.fails(self.registry.image_pushes.put_checksum(image, ["sha256:" + "0" * 64]), ChecksumMismatch)
             self.now(self.registry.image_pushes.put_layer(image, Parts(b"new")))
-            self.now(self.registry.image_pushes.put_checksum(image, [payload_sum(bytes(content), b"new")]))
+            self.now(self.registry.image_pushes.put_checksum(image, [payload_sum(content, b"new")]))
             found = self.now(self.registry.images.get(image))
             reader = self.now(self.registry.images.open_layer(found))
             self.assertEqual(self.successResultOf(reader.read(100)), b"new")
@@ -122,6 +123,29 @@ class StateTests(OldImageCase):
         self.now(self.registry.image_pushes.put_layer(image, Parts(b"new")))
         content = bytes(self.before[layout.image_json(image)].content)
         self.now(self.registry.image_pushes.put_checksum(image, [payload_sum(content, b"new")]))
+
+    def test_json_that_is_none(self) -> None:
+        """Nobody has the image, and nothing stands on it, until it is pushed again."""
+        image = ImageId(old_stores.id_of("base"))
+        for content in (b"", b"\0" * 500, b'{"id": "', b"\xff{}", b"[1]", b"5", b"{}", b"[" * 100_000):
+            self.successResultOf(self.storage.put(layout.image_json(image), content))
+            self.fails(self.registry.images.get(image), ImageUnknown)
+            for name, tag in (("base", LATEST), (APP, LATEST)):
+                self.fails(self.registry.manifests.get(Repository(str(name)), tag), ManifestUnknown)
+            self.fails(self.registry.image_tags.set(APP, LATEST, image), ImageUnknown)
+            self.fails(self.registry.image_pushes.put_layer(image, Parts(b"new")), ImageUnknown)
+            child = json.dumps({"id": "c" * 64, "parent": str(image)}).encode()
+            self.fails(self.registry.image_pushes.put_json(ImageId("c" * 64), child), ImageInvalid)
+
+    def test_json_that_clients_read_otherwise(self) -> None:
+        """v1 passes it on as it is; v2 does not make anything of it, and the tag stays what it is."""
+        base = self.tree.images[old_stores.id_of("base")]
+        for more in (b'"x": NaN', b'"x": 1e999', b'"x": 1, "x": 2', b'"x": ' + b"[" * 300 + b"]" * 300):
+            content = base.json[:-1] + b", " + more + b"}"
+            self.successResultOf(self.storage.put(layout.image_json(ImageId(base.id)), content))
+            self.assertEqual(self.now(self.registry.images.get(ImageId(base.id))).content, content)
+            self.fails(self.registry.manifests.get(Repository("base"), LATEST), ManifestUnknown)
+            self.assertEqual(self.image_of("base"), base.id)
 
     def test_ancestry_that_is_torn_or_missing(self) -> None:
         """The parents say the same."""

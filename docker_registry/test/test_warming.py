@@ -19,6 +19,7 @@ from docker_registry.warm import Command, Lines, in_words
 UNSERVED = {
     "broken:cut": "is cut, no archive",
     "broken:dead": "is not there",
+    "broken:half-json": "no JSON that can be read",
     "broken:nothing": "it names no image",
     "broken:path": "it names no image",
     "no-layer:latest": "has no layer",

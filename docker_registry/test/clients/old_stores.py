@@ -178,6 +178,11 @@ class OldTree:
         self.write("repositories/library/broken/tag_path", "../../../etc/passwd")
         cut = self.image("cut", base.id, pack=lambda archive: zipped(archive)[:-30])
         self.tag("library/broken", "broken", "cut", cut.id, served=False)
+        half = self.image("half-json", base.id)
+        self.write(f"images/{half.id}/json", half.json[:30])
+        self.write(f"images/{half.id}/_files", '[["other", "f", false, 0, 0, 420, 0, 0]]')
+        del self.images[half.id]
+        self.tag("library/broken", "broken", "half-json", half.id, served=False)
         (self.root / "repositories" / "team" / "empty").mkdir(parents=True)
         self.write("repositories/Team/App/tag_latest", base.id)
         self.images_list("team/pushed-to-nowhere", base.id)

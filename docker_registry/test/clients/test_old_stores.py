@@ -171,7 +171,7 @@ class ReadingTests:
             self.assertEqual(set(listed) & set(odd), set())
             for tag, id in odd.items():
                 self.assertEqual(self.get(f"/v1/repositories/{name}/tags/{quote(tag)}"), id)
-        self.assertEqual(self.tags_of("broken"), ["cut", "dead", "no-ancestry", "nothing", "path", "torn"])
+        self.assertEqual(self.tags_of("broken"), ["cut", "dead", "half-json", "no-ancestry", "nothing", "path", "torn"])
         self.get("/v1/repositories/team/empty/tags", 404)
         self.get("/v2/team/empty/tags/list", 404)
         self.assertUnchanged()
@@ -191,7 +191,7 @@ class ReadingTests:
             self.assertEqual([each.json for each in pulled], [each.json for each in self.tree.chain(id)])
             self.assertEqual(contents([each.archive for each in pulled if each.archive]), self.tree.contents(id))
         self.get(f"/v1/images/{old_stores.id_of('unfinished')}/json", 400)
-        for gone in ("no-layer", "gone"):
+        for gone in ("no-layer", "half-json", "gone"):
             self.get(f"/v1/images/{old_stores.id_of(gone)}/json", 404)
         self.assertUnchanged()
 
@@ -226,13 +226,15 @@ class WritingTests:
             self.assertIn(tag, self.tags_of(name))
 
     def test_goes_on_with_what_was_left_half(self: Any) -> None:
-        for name in ("unfinished", "no-layer"):
+        for name in ("unfinished", "no-layer", "half-json"):
             (base,) = {chain[-2] for chain in map(self.tree.chain, self.tree.tags["broken"].values())}
             pushed = (*self.tree.chain(base.id), image(base.id, id=old_stores.id_of(name)))
             client = Docker15(self.registry.host)
             client.push(name, "latest", pushed)
             self.assertEqual(contents([each.archive for each in client.pull(name, "latest") if each.archive]),
                              contents([each.archive for each in pushed if each.archive]))
+            files = self.get(f"/v1/images/{pushed[-1].id}/files")
+            self.assertEqual([each[0] for each in files], list(contents([pushed[-1].archive])))
 
     def test_pushed_to_by_v2(self: Any) -> None:
         """What is pushed over an old tag is what it stands for, in both; what is deleted is gone in both."""
