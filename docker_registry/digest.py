@@ -14,6 +14,7 @@ CANONICAL = "sha256"
 """The algorithm of digests that nobody chose."""
 
 _HEX_LENGTH = {"sha256": 64, "sha512": 128}
+ALGORITHMS = tuple(_HEX_LENGTH)
 _SHAPE = re.compile(r"([a-z0-9+._-]{1,32}):([0-9a-f]{64}|[0-9a-f]{128})", re.ASCII)
 
 

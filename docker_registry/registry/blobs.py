@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from docker_registry.deferreds import outcomes
-from docker_registry.digest import Digest
+from docker_registry.digest import ALGORITHMS, Digest
 from docker_registry.errors import BlobUnknown, Damaged, NotFound, expect
 from docker_registry.names import Repository
 from docker_registry.registry.catalogue import Catalogue
@@ -280,4 +280,4 @@ def _is_hollow(digest: Digest, size: int) -> bool:
     return size == 0 and digest != _EMPTY.get(digest.algorithm)
 
 
-_EMPTY = {algorithm: Digest.of(b"", algorithm) for algorithm in ("sha256", "sha512")}
+_EMPTY = {algorithm: Digest.of(b"", algorithm) for algorithm in ALGORITHMS}

@@ -10,7 +10,7 @@ from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
 from docker_registry.deferreds import Shield, outcomes, together
-from docker_registry.digest import CANONICAL, Digest
+from docker_registry.digest import ALGORITHMS, CANONICAL, Digest
 from docker_registry.errors import (
     BlobInUse,
     Damaged,
@@ -171,7 +171,7 @@ class Manifests:
     async def digests(self, repository: Repository) -> list[Digest]:
         """All manifests that the repository holds."""
         found: list[Digest] = []
-        for algorithm in ("sha256", "sha512"):
+        for algorithm in ALGORITHMS:
             after = ""
             while entries := await self._storage.list(layout.revisions(repository, algorithm), after=after):
                 digests = [Digest(algorithm, entry.name) for entry in entries if entry.is_prefix]
@@ -323,9 +323,17 @@ class Manifests:
             tags = await self._tags.remove_all(repository, digest)
             if subject is not None:
                 await self._storage.delete_tree(layout.referrer(repository, subject, digest))
-            await self._storage.delete(layout.revision_link(repository, digest))
+            await self._storage.delete_tree(layout.revision(repository, digest))
+            await self._tidy(repository)
             await self._events.tell(ManifestDeleted(repository, digest, tuple(tags)))
         self.log.info("deleted {repository} {digest}", repository=repository.name, digest=str(digest))
+
+    async def _tidy(self, repository: Repository) -> None:
+        """Directories that hold nothing any more would go on being a repository in listings and searches."""
+        places = [layout.tags(repository), *(layout.revisions(repository, each) for each in ALGORITHMS)]
+        listed = await together(*[self._storage.list(place, limit=1) for place in places])
+        if not any(listed):
+            await self._storage.delete_tree(layout.manifests(repository))
 
     async def _delete_all(self, repository: Repository) -> None:
         """What an old store says goes first: it would count again."""

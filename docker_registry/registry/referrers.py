@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from docker_registry.deferreds import outcomes
-from docker_registry.digest import Digest
+from docker_registry.digest import ALGORITHMS, Digest
 from docker_registry.errors import Damaged, NotFound
 from docker_registry.names import Repository, Tag
 from docker_registry.registry.documents import Document
@@ -15,8 +15,6 @@ from docker_registry.registry.manifests import Manifest, Manifests
 from docker_registry.registry.tags import Tags
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IStorage
-
-ALGORITHMS = ("sha256", "sha512")
 
 SLICE = 200
 """Digests listed at a time."""

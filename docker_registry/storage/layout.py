@@ -68,6 +68,11 @@ def revisions(name: Repository, algorithm: str) -> str:
     return f"{REPOSITORIES}/{name}/_manifests/revisions/{algorithm}"
 
 
+def revision(name: Repository, digest: Digest) -> str:
+    """Everything about the repository holding a manifest."""
+    return f"{REPOSITORIES}/{name}/_manifests/revisions/{digest.algorithm}/{digest.hex}"
+
+
 def revision_link(name: Repository, digest: Digest) -> str:
     return f"{REPOSITORIES}/{name}/_manifests/revisions/{digest.algorithm}/{digest.hex}/link"
 

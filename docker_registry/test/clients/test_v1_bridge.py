@@ -252,6 +252,20 @@ class MovingTests(BridgeCase):
         self.put_tag("a", made).says(True)
         self.assertEqual(self.digest("a"), digest)
 
+    def listed(self) -> list[str]:
+        """Where the repository is found."""
+        listed = self.wire("GET", f"/v2/_catalog?n=1&last={self.name[:-1]}").expect(200).json["repositories"]
+        found = self.call("GET", f"/v1/search?q={self.name}").expect(200).json["results"]
+        return [*listed, *(each["name"] for each in found)]
+
+    def test_last_manifest_deleted_by_v2(self) -> None:
+        """Nothing is listed, and found, of which there is nothing."""
+        for push in (lambda: self.tagged("a"), lambda: self.push_through_v2(ARCHIVE, tag="a")):
+            push()
+            self.assertEqual(self.listed(), [self.name, self.name])
+            self.v2("DELETE", f"manifests/{self.digest('a')}").expect(202)
+            self.assertNotIn(self.name, self.listed())
+
     def test_repository_deleted_by_v1(self) -> None:
         self.tagged("a")
         self.push_through_v2(ARCHIVE, tag="b")
