@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
-from docker_registry.deferreds import Shared, Shield
+from docker_registry.deferreds import Shared, Shield, outcomes
 from docker_registry.errors import Damaged, ImageUnknown, LayerInvalid, NotFound
 from docker_registry.names import ImageId
 from docker_registry.registry.archive_limits import LISTING_LIMITS
@@ -87,8 +87,14 @@ class Contents:
         finally:
             self._reading.release()
         if len(document) <= SMALL:
-            await self._storage.put(layout.image_files(image.id), document)
+            await self._remember(image.id, document)
         return document
+
+    async def _remember(self, image: ImageId, document: bytes) -> None:
+        """Unless something stands there that cannot be read: docker-registry 0.x left that, and it is not rewritten."""
+        (found,) = await outcomes(self._storage.stat(layout.image_files(image)))
+        if isinstance(found, NotFound):
+            await self._storage.put(layout.image_files(image), document)
 
     async def _remembered(self, image: Image) -> bytes | None:
         """:raises LayerInvalid: that is what is remembered."""

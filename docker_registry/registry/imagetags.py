@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -59,6 +60,16 @@ SLICE = 50
 """Tags looked at in one turn of the reactor."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """:ivar image: what a manifest is for v1, if it is anything.
+    :ivar child: of an index, the manifest that stands for it: the repository has to hold that too.
+    """
+
+    image: ImageId | None
+    child: Digest | None = None
+
+
 class ImageTags:
     log = Logger()
 
@@ -87,7 +98,7 @@ class ImageTags:
         self._locks = locks
         self._shield = shield
         self._events = events
-        self._known: OrderedDict[Digest, ImageId | None] = OrderedDict()
+        self._known: OrderedDict[Digest, _Seen] = OrderedDict()
         self._preparing: Shared[tuple[Repository, Tag], Digest | None] = Shared()
 
     # Reading
@@ -95,7 +106,7 @@ class ImageTags:
     async def get(self, repository: Repository, tag: Tag) -> ImageId:
         """:raises TagUnknown: no such tag, or one that no image of v1 can stand for."""
         try:
-            image = await self._image_of(await self._tags.linked(repository, tag))
+            image = await self._image_of(repository, await self._tags.linked(repository, tag))
         except NotFound:
             image = await self._old_image(repository, tag)
         if image is None:
@@ -140,24 +151,33 @@ class ImageTags:
         except (NotFound, ImageIdInvalid):
             return None
 
-    async def _image_of(self, digest: Digest) -> ImageId | None:
+    async def _image_of(self, repository: Repository, digest: Digest) -> ImageId | None:
         """The image of v1 that a manifest is; it is made if it was pushed through v2."""
+        try:
+            seen = await self._seen(digest)
+            if seen.child is not None:
+                await self._storage.stat(layout.revision_link(repository, seen.child))
+        except (NotFound, Damaged):
+            return None
+        return seen.image
+
+    async def _seen(self, digest: Digest) -> _Seen:
         if digest not in self._known:
-            try:
-                self._known[digest] = await self._shield(self._find_image(digest))
-            except (NotFound, Damaged):
-                return None
+            self._known[digest] = await self._shield(self._look_at(digest))
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
         return self._known[digest]
 
-    async def _find_image(self, digest: Digest) -> ImageId | None:
+    async def _look_at(self, digest: Digest) -> _Seen:
         manifest = await self._manifests.read(digest)
-        if manifest.document.children:
-            child = next((each for each, name in manifest.document.platforms.items() if name == PLATFORM), None)
-            if child is None:
-                return None
-            manifest = await self._manifests.read(child)
+        if not manifest.document.children:
+            return _Seen(await self._find_image(manifest))
+        child = next((each for each, name in manifest.document.platforms.items() if name == PLATFORM), None)
+        if child is None:
+            return _Seen(None)
+        return _Seen(await self._find_image(await self._manifests.read(child)), child)
+
+    async def _find_image(self, manifest: Manifest) -> ImageId | None:
         if not bridge.is_expressible(manifest.document):
             return None
         try:

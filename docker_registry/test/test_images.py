@@ -512,6 +512,10 @@ class FromV2Tests(ImageCase):
         self.assertEqual(self.top(Tag("amd")), self.top(Tag("child")))
         self.fails(self.registry.image_tags.get(REPOSITORY, Tag("arm")), TagUnknown)
         self.assertEqual(self.now(self.registry.image_tags.all(REPOSITORY)).keys(), {"amd", "child"})
+        self.now(self.registry.manifests.delete(REPOSITORY, Digest.of(child)))
+        self.fails(self.registry.image_tags.get(REPOSITORY, Tag("amd")), TagUnknown)
+        self.push(child, Tag("child"), REPOSITORY)
+        self.assertEqual(self.top(Tag("amd")), self.top(Tag("child")))
 
     def test_what_cannot_be_expressed(self) -> None:
         self.push(self.image(b"no archive", repository=REPOSITORY), Tag("artifact"), REPOSITORY)
