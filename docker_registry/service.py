@@ -94,6 +94,7 @@ class RegistryService(Daemon):
 
     async def _stop(self, closing: Sequence[Deferred[Any]]) -> None:
         self._registry.stop()
+        await outcomes(*closing)            # a port is closed in the next turn of the reactor (H1)
         self._drained = self._site.drain()
         if count := self._site.in_flight:
             self.log.info("requests in flight: {count}; they have {grace:g} s", count=count, grace=self._grace)
@@ -103,7 +104,6 @@ class RegistryService(Daemon):
         # Whoever reported the last request is still in the middle of it.
         await deferLater(self._reactor, 0)
         await self._in_time(self._registry.idle(), LAST_STEPS)
-        await outcomes(*closing)
         await self._see_off(self._received)
         await self._leave()
 
