@@ -1,4 +1,4 @@
-"""What every daemon does, whether it serves or supervises: starting in order, giving up, reloading."""
+"""What every daemon does, whether it serves or supervises: starting in order, giving up, reloading, stopping."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from docker_registry.config.problems import EXIT_STATUS
+from docker_registry.deferreds import deferred
 from docker_registry.errors import StorageError, StoreUnavailable
 from docker_registry.listening import CannotStart, address, hint, listen
 from docker_registry.process import Process
@@ -177,6 +178,26 @@ class Daemon(Service):
     def hurry(self) -> None:
         """Do not wait for requests in flight."""
         self._grace = 0.0
+
+    @deferred
+    async def stopService(self) -> None:
+        """No new connections, then what has been begun comes to its end, then the store and the rest are closed."""
+        self._became("draining")
+        await maybeDeferred(super().stopService)
+        self._notifier.stopping()
+        self._begin_to_stop()
+        closing = [maybeDeferred(port.stopListening) for port in self._ports]
+        if self._started is not None:
+            await self._started
+            await self._stop(closing)
+        self.log.info("stopped")
+
+    def _begin_to_stop(self) -> None:
+        """Called before the ports are closed."""
+
+    async def _stop(self, closing: Sequence[Deferred[Any]]) -> None:
+        """:param closing: the ports, each on its way to be closed."""
+        raise NotImplementedError
 
     async def _leave(self) -> None:
         """The last steps."""

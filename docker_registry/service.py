@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
@@ -22,7 +22,7 @@ from docker_registry.config.model import Config
 from docker_registry.config.problems import ConfigError, Problem
 from docker_registry.config.values import tls_key
 from docker_registry.daemon import LAST_STEPS, Companion, Daemon
-from docker_registry.deferreds import deferred, outcomes
+from docker_registry.deferreds import outcomes
 from docker_registry.front import Front
 from docker_registry.listening import Entrance, listen
 from docker_registry.metrics.table import Table
@@ -79,18 +79,6 @@ class RegistryService(Daemon):
         super().hurry()
         if self._drained is not None:
             self._drained.cancel()
-
-    @deferred
-    async def stopService(self) -> None:
-        """No new connections, then the requests in flight, then what must not be torn, then the store."""
-        self._became("draining")
-        await maybeDeferred(super().stopService)
-        self._notifier.stopping()
-        closing = [maybeDeferred(port.stopListening) for port in self._ports]
-        if self._started is not None:
-            await self._started
-            await self._stop(closing)
-        self.log.info("stopped")
 
     async def _stop(self, closing: Sequence[Deferred[Any]]) -> None:
         self._registry.stop()

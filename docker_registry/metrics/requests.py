@@ -49,6 +49,9 @@ V1 = {
     "/v1/images/<image>/layer": "blob",
     "/v1/images/<image>/files": "blob",
     "/v1/images/<image>/diff": "blob",
+    "/v1/private_images/<image>/json": "manifest",
+    "/v1/private_images/<image>/layer": "blob",
+    "/v1/private_images/<image>/files": "blob",
     "/v1/images/<image>/checksum": "blob_upload_chunk",
 }
 """What stands for what in v2; the rest, such as ping and login, is its base."""

@@ -9,6 +9,7 @@ from typing import Any
 from klein import Klein
 from twisted.internet.defer import Deferred
 
+from docker_registry.errors import ImageUnknown
 from docker_registry.names import ImageId
 from docker_registry.registry.registry import Registry
 from docker_registry.threads import Runner
@@ -185,3 +186,10 @@ class V1:
     @_app.route("/v1/images/<image>/diff", methods=["GET"])
     async def get_diff(self, request: Request, image: str) -> None:
         await self._images.get_diff(request, image)
+
+    @_app.route("/v1/private_images/<image>/json", methods=["GET"])
+    @_app.route("/v1/private_images/<image>/layer", methods=["GET"])
+    @_app.route("/v1/private_images/<image>/files", methods=["GET"])
+    async def get_private_image(self, request: Request, image: str) -> None:
+        """Of docker-registry 0.6.1 to 0.8.1, for who has a token of a private repository: here nobody is given one."""
+        raise ImageUnknown(str(ImageId.parse(image)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -16,7 +16,7 @@ from docker_registry.alerts.forwarding import read
 from docker_registry.config.load import Loaded
 from docker_registry.config.problems import EXIT_STATUS
 from docker_registry.daemon import LAST_STEPS, Daemon
-from docker_registry.deferreds import deferred, outcomes
+from docker_registry.deferreds import outcomes
 from docker_registry.errors import StorageError
 from docker_registry.listening import CannotStart
 from docker_registry.metrics.families import COLUMNS, PID
@@ -241,17 +241,9 @@ class Supervisor(Daemon):
             if place.hand is not None:
                 place.hand.order(order)
 
-    @deferred
-    async def stopService(self) -> None:
-        """Workers first: each lets its requests come to their end. Then the ports, the store, and the rest."""
-        await maybeDeferred(super().stopService)
-        self._notifier.stopping()
+    def _begin_to_stop(self) -> None:
+        """Workers first: each lets its requests come to their end."""
         self._order(Order.STOP)
-        closing = [maybeDeferred(port.stopListening) for port in self._ports]
-        if self._started is not None:
-            await self._started
-            await self._stop(closing)
-        self.log.info("stopped")
 
     async def _stop(self, closing: Sequence[Deferred[Any]]) -> None:
         self._registry.stop()

@@ -54,7 +54,7 @@ class ServiceTests(V1Case):
 
     @rows({
         "root": "/v1/", "none": "/v1/none", "image": f"/v1/images/{'a' * 64}", "more": f"/v1/images/{'a' * 64}/json/x",
-        "private": f"/v1/private_images/{'a' * 64}/json",
+        "private": f"/v1/private_images/{'a' * 64}/ancestry",
     })
     def unknown_path(self, target: str) -> None:
         for method in ("GET", "PUT", "DELETE"):

@@ -42,6 +42,14 @@ class ReadingTests(V1Case):
         for made, chain in ((root, [root]), (middle, [middle, root]), (top, [top, middle, root])):
             self.call("GET", self.of(made, "ancestry")).says([each.id for each in chain])
 
+    @rows(["json", "layer", "files"])
+    def private(self, what: str) -> None:
+        """For tokens of private repositories, which nobody is given (5.4)."""
+        made = self.pushed()
+        for target in (f"/v1/private_images/{made.id}/{what}", f"/v1/private_images/{made.id}/{what}/"):
+            self.call("GET", target).error(404, NO_IMAGE)
+        self.call("GET", f"/v1/private_images/x/{what}").error(404, INVALID_ID)
+
     def test_layer(self) -> None:
         made = image()
         layer = self.push(made)
