@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from docker_registry.config.limits import Limits
 from docker_registry.config.mail import Mail
 from docker_registry.config.notifications import Notifications
+from docker_registry.config.openstack import OpenStack
 from docker_registry.config.reporting import Reporting
 from docker_registry.config.s3 import S3
 from docker_registry.config.values import (
@@ -35,7 +36,7 @@ SAMPLE_SECRET = "REPLACEME"
 """What config_sample.yml has for ``secret_key``: known to everybody, and so good for nothing but trying out."""
 
 
-class Config(S3, Reporting):
+class Config(S3, OpenStack, Reporting):
     """What one flavor comes to."""
 
     standalone: Annotated[bool, Allowed("true")] = Field(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from docker_registry.config.section import Section
-from docker_registry.config.values import Allowed
+from docker_registry.config.values import Allowed, Authorities, is_url, unsuitable
 
 _VARIABLE = "Unset, the variable of that name is taken, or the entry of `os_cloud` if one is named."
 
@@ -20,7 +19,7 @@ class OpenStack(Section):
         default=None, description="An entry of `clouds.yaml`, which lies in the working directory, in "
         "`~/.config/openstack` or in `/etc/openstack`. Unset, `OS_CLOUD` is taken."
     )
-    os_auth_url: str | None = Field(
+    os_auth_url: Annotated[str | None, Allowed("https://HOST:PORT/PATH, or the same with http")] = Field(
         default=None, description=f"Where Keystone is, such as `https://keystone.example.org:5000/v3`. {_VARIABLE} "
         "So it is with all options that begin with `os_`."
     )
@@ -53,17 +52,26 @@ class OpenStack(Section):
     os_region_name: str | None = Field(
         default=None, description="Which endpoint of the catalogue; needed if there is more than one region."
     )
-    os_interface: Literal["public", "internal", "admin"] | None = Field(
+    os_interface: Annotated[
+        Literal["public", "internal", "admin"] | None, Allowed("public, internal, admin")
+    ] = Field(
         default=None, description="Which endpoint of the catalogue; `public` if nobody says."
     )
-    os_cacert: Annotated[Path | None, Allowed("the path of a file with certificates in PEM")] = Field(
-        default=None, strict=False, description="Authorities that certificates are verified with, in place of the "
+    os_cacert: Authorities = Field(
+        default=None, description="Authorities that certificates are verified with, in place of the "
         "system's."
     )
     os_insecure: bool = Field(
         default=False, description="Whether certificates are not verified. Anybody on the way can then read the "
         "password and change images."
     )
+
+    @field_validator("os_auth_url")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if value is not None and not is_url(value):
+            raise unsuitable("not https://HOST:PORT/PATH, without a password")
+        return value
 
     @property
     def openstack(self) -> dict[str, str]:

@@ -11,20 +11,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from docker_registry.config.section import Section
-from docker_registry.config.values import Allowed, Bytes, Seconds, unsuitable
+from docker_registry.config.values import Allowed, Authorities, Bytes, Seconds, read, unsuitable
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _ENDPOINT = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]")
 _BASE = re.compile(r"https?://[A-Za-z0-9._-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
-_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
-
-
-def _read(path: Path, what: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise unsuitable(f"{what} cannot be read: {error.strerror}") from None
 
 
 class CloudFront(Section):
@@ -48,7 +40,7 @@ class CloudFront(Section):
     def _key(cls, value: Path | None) -> Path | None:
         if value is not None:
             try:
-                key = load_pem_private_key(_read(value, "the file"), None)
+                key = load_pem_private_key(read(value, "the file"), None)
             except (ValueError, TypeError):
                 key = None
             if not isinstance(key, RSAPrivateKey):
@@ -116,8 +108,8 @@ class S3(Section):
         "still holds it. What this registry deletes is gone at once. Set it to 0 where others delete from the same "
         "bucket; with several workers it is 0.",
     )
-    s3_ca: Annotated[Path | None, Allowed("the path of a file with certificates in PEM")] = Field(
-        default=None, strict=False, description="Authorities that the store's certificate is verified with, in place "
+    s3_ca: Authorities = Field(
+        default=None, description="Authorities that the store's certificate is verified with, in place "
         "of the system's."
     )
     storage_check: bool = Field(
@@ -169,13 +161,6 @@ class S3(Section):
     def _room(cls, value: int, info: ValidationInfo) -> int:
         if value < 2 * info.data.get("s3_part_size", 0):
             raise unsuitable("less than two parts of s3_part_size")
-        return value
-
-    @field_validator("s3_ca")
-    @classmethod
-    def _authorities(cls, value: Path | None) -> Path | None:
-        if value is not None and _CERTIFICATE not in _read(value, "the file"):
-            raise unsuitable("no certificate in PEM")
         return value
 
     @property

@@ -18,6 +18,9 @@ from twisted.internet.endpoints import serverFromString
 
 UNSUITABLE = "unsuitable"
 
+_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?(?:/[\x21-\x7e]*)?")
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+
 
 class FromEnvironment(str):
     """Text that came by way of ``_env:NAME``; an option that is no text reads it as YAML would."""
@@ -28,6 +31,22 @@ class FromEnvironment(str):
 def unsuitable(text: str) -> PydanticCustomError:
     """An error for a validator to raise. ``text`` says what is wrong and does not repeat a value that may be secret."""
     return PydanticCustomError(UNSUITABLE, "{text}", {"text": text})
+
+
+def is_url(text: str) -> bool:
+    """Whether a service may be asked there: http or https, and no password in it."""
+    return _URL.fullmatch(text) is not None and "@" not in text and "?" not in text and "#" not in text
+
+
+def read(path: Path, what: str) -> bytes:
+    """A file that an option names.
+
+    :raises PydanticCustomError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise unsuitable(f"{what} cannot be read: {error.strerror}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +88,18 @@ Seconds = Annotated[
     Field(allow_inf_nan=False),
 ]
 Bytes = Annotated[int, Allowed("bytes, or with a unit: 512KiB, 4MiB, 1GiB"), BeforeValidator(SIZE.parse), SIZE]
+
+
+def _authorities(value: Path | None) -> Path | None:
+    if value is not None and _CERTIFICATE not in read(value, "the file"):
+        raise unsuitable("no certificate in PEM")
+    return value
+
+
+Authorities = Annotated[
+    Path | None, Allowed("the path of a file with certificates in PEM"), Field(strict=False),
+    AfterValidator(_authorities),
+]
 
 
 def _storage_path(value: object, info: ValidationInfo) -> object:

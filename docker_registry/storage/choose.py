@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from twisted.internet.interfaces import IReactorTime
@@ -18,30 +20,45 @@ from docker_registry.storage.s3.storage import S3Storage
 from docker_registry.threads import Runner
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a store is made with, besides the options.
+
+    :ivar making, joins: of a store in a directory, see `LocalStorage`. Who joins others does not try the store first.
+    """
+
+    runner: Runner
+    clock: IReactorTime
+    making: Making | None = None
+    joins: bool = False
+
+
 def choose(
     config: Config, runner: Runner, clock: IReactorTime, making: Making | None = None, joins: bool = False
 ) -> IStorage:
     """A store that is yet to be started.
 
-    :param making, joins: of a store in a directory, see `LocalStorage`.
+    :param making, joins: see `Surroundings`.
     """
-    if config.storage == "memory":
-        return MemoryStorage(clock)
-    if config.storage == "s3":
-        return s3(config, runner, clock, check=config.storage_check and not joins)
+    return KINDS[config.storage](config, Surroundings(runner, clock, making, joins))
+
+
+def memory(config: Config, around: Surroundings) -> MemoryStorage:
+    return MemoryStorage(around.clock)
+
+
+def local(config: Config, around: Surroundings) -> LocalStorage:
+    """The directory that a configuration names."""
     if config.storage_path is None:
         raise ValueError("a local store needs a storage_path")
     return LocalStorage(
-        Path(config.storage_path), runner, clock, sync=config.sync, making=making, joins=joins
+        Path(config.storage_path), around.runner, around.clock, sync=config.sync, making=around.making,
+        joins=around.joins,
     )
 
 
-def s3(config: Config, runner: Runner, clock: IReactorTime, check: bool) -> S3Storage:
-    """The bucket that a configuration names.
-
-    :param check: whether it is tried first.
-    """
-    path = "" if config.storage_path is None else str(config.storage_path).strip("/")
+def s3(config: Config, around: Surroundings) -> S3Storage:
+    """The bucket that a configuration names."""
     links: Links | None = Presigned() if config.storage_redirect else None
     front = config.cloudfront
     if links is not None and front.keysecret is not None:
@@ -49,19 +66,25 @@ def s3(config: Config, runner: Runner, clock: IReactorTime, check: bool) -> S3St
     return S3Storage(
         Settings(
             Place(config.bucket or "", config.s3_region, config.endpoint, config.s3_addressing),
-            prefix=f"{path}/" if path else "",
+            prefix=prefix(config),
             access_key=None if config.s3_access_key is None else config.s3_access_key.get_secret_value(),
             secret_key=None if config.s3_secret_key is None else config.s3_secret_key.get_secret_value(),
             object_headers=_object_headers(config),
             part_size=config.s3_part_size,
             memory=max(config.s3_memory // config.processes, 2 * config.s3_part_size),
             ca=config.s3_ca,
-            check=check,
+            check=config.storage_check and not around.joins,
         ),
-        runner,
-        clock,
+        around.runner,
+        around.clock,
         links=links,
     )
+
+
+def prefix(config: Config) -> str:
+    """What keys begin with in a store that others have a part of, too."""
+    path = "" if config.storage_path is None else str(config.storage_path).strip("/")
+    return f"{path}/" if path else ""
 
 
 def _object_headers(config: Config) -> dict[str, str]:
@@ -74,3 +97,7 @@ def _object_headers(config: Config) -> dict[str, str]:
     if config.s3_storage_class is not None:
         headers["x-amz-storage-class"] = config.s3_storage_class
     return headers
+
+
+KINDS: dict[str, Callable[[Config, Surroundings], IStorage]] = {"local": local, "memory": memory, "s3": s3}
+"""By the value of the option. One store may be made of others."""

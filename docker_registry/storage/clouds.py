@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
+from docker_registry.config.values import is_url
 from docker_registry.errors import StorageFailed
 from docker_registry.storage.http import clean
-from docker_registry.storage.keystone import Login, is_url
+from docker_registry.storage.keystone import Login
 
 FOLDERS = (Path(), Path("~/.config/openstack"), Path("/etc/openstack"))
 """Where the files of every client of OpenStack are looked for."""

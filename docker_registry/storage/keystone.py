@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from docker_registry.config.values import is_url
 from docker_registry.errors import StorageFailed, StoreUnavailable, Transient
 from docker_registry.storage.http import Answer, Http, clean
 from docker_registry.storage.retries import Retries
@@ -17,13 +18,6 @@ from docker_registry.storage.tokens import Access, LoginRefused
 
 LIMIT = 4 << 20
 """Bytes of an answer; most of it is the catalogue."""
-
-_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?(?:/[\x21-\x7e]*)?")
-
-
-def is_url(text: str) -> bool:
-    """Whether it may be asked: http or https, and no password in it."""
-    return _URL.fullmatch(text) is not None and "@" not in text and "?" not in text and "#" not in text
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ from docker_registry.errors import (
     StoreUnavailable,
     Transient,
 )
+from docker_registry.storage.objects.store import Refused
 from docker_registry.storage.retries import TRIES
 from docker_registry.storage.s3.client import PROVED
 from docker_registry.storage.s3.documents import LIMIT
-from docker_registry.storage.s3.errors import NoKeys, Refused
+from docker_registry.storage.s3.errors import NoKeys
 from docker_registry.test.s3_case import MIB, SHORT, S3FaultCase
 from docker_registry.test.servers.faults import FaultProxy
 from docker_registry.test.servers.stores import swift

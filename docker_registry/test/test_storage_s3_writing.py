@@ -13,10 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.deferreds import outcomes, together
 from docker_registry.errors import Damaged, NotFound, StorageFailed, StoreUnavailable
-from docker_registry.storage.budget import PATIENCE, Budget
+from docker_registry.storage.objects.budget import PATIENCE, Budget
+from docker_registry.storage.objects.parts import LARGEST, PARTS, sizes
 from docker_registry.storage.s3 import copying
-from docker_registry.storage.s3.bucket import PARTS
-from docker_registry.storage.s3.parts import LARGEST, sizes
 from docker_registry.test.s3_case import MIB, PART, S3FaultCase
 from docker_registry.test.servers.stores import swift
 from docker_registry.test.storage_contract import content
@@ -185,8 +184,7 @@ class WritingTests(S3FaultCase):
         self.assertEqual(await self.content("a"), a)
 
     async def test_damaged_session(self) -> None:
-        headers = {"x-amz-meta-session": "5 3"}
-        await self.storage.bucket.put(f"{self.settings.prefix}u", [b"abc", b"no list"], headers)
+        await self.storage.bucket.put(f"{self.settings.prefix}u", [b"abc", b"no list"], "5 3")
         await self.fails(self.storage.resume("u", 3), Damaged)
 
     async def test_more_pieces_than_parts(self) -> None:
@@ -250,7 +248,7 @@ class MemoryTests(S3FaultCase):
 class BudgetTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.budget = Budget(100, self.clock)
+        self.budget = Budget(100, self.clock, "an_option")
 
     def take(self, count: int) -> Deferred[int]:
         return Deferred.fromCoroutine(self.budget.take(count))
@@ -270,7 +268,8 @@ class BudgetTests(SynchronousTestCase):
         self.take(80)
         waiting, behind = self.take(50), self.take(20)
         self.clock.advance(PATIENCE)
-        self.failureResultOf(waiting, StoreUnavailable)
+        failure = self.failureResultOf(waiting, StoreUnavailable)
+        self.assertIn("raise an_option", str(failure.value))
         self.assertEqual(self.successResultOf(behind), 20)
         self.assertEqual(self.budget.left, 0)
 

@@ -5,28 +5,21 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from twisted.logger import Logger
 
 from docker_registry.errors import Damaged, NotFound, StorageFailed, Transient
 from docker_registry.storage.http import Answer, clean
 from docker_registry.storage.interface import SMALL
+from docker_registry.storage.objects.store import HASTY, Head, Page, Refused
 from docker_registry.storage.s3 import documents
 from docker_registry.storage.s3.client import LONG, Client, checked, header_time, md5, nothing
-from docker_registry.storage.s3.documents import LIMIT, Malformed, Page, Unfinished
-from docker_registry.storage.s3.errors import Refused
+from docker_registry.storage.s3.documents import LIMIT, Malformed, Unfinished
 from docker_registry.storage.s3.settings import quoted
 from docker_registry.threads import Runner
 
-HASTY = 64 << 10
-"""Bytes that are hashed without a thread."""
-
 DELETED = 1000
 """Objects that one request deletes."""
-
-PARTS = 10_000
-"""Of one object, at most."""
 
 COPIED = 5 << 30
 """Bytes that one request copies, at most."""
@@ -35,22 +28,6 @@ TOUCHED, SESSION = "x-amz-meta-touched", "x-amz-meta-session"
 """When somebody renewed an object, in seconds since the epoch; and that it is an upload that is not finished."""
 
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What is said of an object.
-
-    :ivar size: in bytes.
-    :ivar modified: seconds since the epoch, when it was written or touched.
-    :ivar tag: changes with the content.
-    :ivar session: of an upload that is not finished; empty otherwise.
-    """
-
-    size: int
-    modified: float
-    tag: str
-    session: str = ""
 
 
 def _head(answer: Answer, key: str) -> Head:
@@ -105,7 +82,8 @@ class Bucket:
 
         :param tag: of what it has to be.
         :raises NotFound: nothing is there.
-        :raises Refused: with ``InvalidRange`` beyond its end, with ``PreconditionFailed`` when it is another.
+        :raises OutOfRange: ``offset`` is beyond its end.
+        :raises Refused: with ``PreconditionFailed`` when it is another.
         """
 
         async def read(answer: Answer) -> tuple[Answer, Head]:
@@ -138,11 +116,13 @@ class Bucket:
 
     # Writing
 
-    async def put(self, key: str, parts: Sequence[bytes], headers: Mapping[str, str] | None = None) -> str:
-        """Store an object; its tag."""
-        return await self.client.ask(
-            "PUT", key, _tag, headers={**self._headers, **(headers or {})}, body=parts, payload=await self._sum(parts)
-        )
+    async def put(self, key: str, parts: Sequence[bytes], session: str = "") -> str:
+        """Store an object; its tag.
+
+        :param session: of an upload that is not finished.
+        """
+        headers = {**self._headers, SESSION: session} if session else self._headers
+        return await self.client.ask("PUT", key, _tag, headers=headers, body=parts, payload=await self._sum(parts))
 
     async def copy(self, source: str, target: str, headers: Mapping[str, str] | None = None) -> None:
         """Of at most `COPIED` bytes.

@@ -9,8 +9,9 @@ from twisted.logger import Logger
 
 from docker_registry.deferreds import together
 from docker_registry.errors import StorageError
-from docker_registry.storage.s3.bucket import COPIED, PARTS, Bucket
-from docker_registry.storage.s3.session import Piece
+from docker_registry.storage.objects.parts import PARTS
+from docker_registry.storage.objects.session import Piece
+from docker_registry.storage.s3.bucket import COPIED, Bucket
 
 AT_ONCE = 8
 """Parts that are copied at a time."""

@@ -13,6 +13,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from docker_registry.errors import Transient
+from docker_registry.storage.objects.store import Page
 
 LIMIT = 10 << 20
 """Bytes of one document."""
@@ -39,20 +40,6 @@ def name(element: Element) -> str:
 def text(element: Element, path: str) -> str:
     """What stands in the first element at ``path``, ``""`` if there is none."""
     return (element.findtext("/".join(f"{{*}}{step}" for step in path.split("/"))) or "").strip()
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page of a listing.
-
-    :ivar keys: objects, in the order of the store.
-    :ivar prefixes: what several keys begin with, up to the delimiter.
-    :ivar token: asks for the next page; empty on the last.
-    """
-
-    keys: list[str]
-    prefixes: list[str]
-    token: str
 
 
 def page(root: Element) -> Page:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from docker_registry.errors import NotFound, StorageError, StorageFailed, StorageFull, StoreUnavailable, Transient
 from docker_registry.storage.http import Answer, clean
+from docker_registry.storage.objects.store import OutOfRange, Refused
 from docker_registry.storage.s3.documents import Malformed, name, parse, text
 
 ERROR_LIMIT = 64 << 10
@@ -19,14 +20,6 @@ BUSY = frozenset({
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"})
 SKEWED = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 _FULL = re.compile(r"Quota|StorageFull|InsufficientStorage|InsufficientCapacity")
-
-
-class Refused(StorageFailed):
-    """:ivar code: of S3, such as ``PreconditionFailed``."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"the store refused: {code} {message}".strip())
-        self.code = code
 
 
 class NoKeys(StoreUnavailable):
@@ -99,4 +92,6 @@ def meaning(said: Complaint, bucket: str, key: str) -> StorageError:
         return NoKeys(f"{where}: {code}: {said.message or 'access denied'}")
     if said.status in (301, 302, 303, 307, 308):
         return StoreUnavailable(f"{where} is elsewhere: {clean(said.host or said.region) or 'nobody says where'}")
+    if code == "InvalidRange" or said.status == 416:
+        return OutOfRange(code, said.message)
     return Refused(code, said.message)

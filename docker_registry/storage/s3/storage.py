@@ -10,55 +10,35 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import alsoProvides, implementer
 
 from docker_registry.deferreds import deferred
-from docker_registry.errors import NotFound, StorageFailed
-from docker_registry.storage.budget import Budget
-from docker_registry.storage.files import SmallReader
+from docker_registry.errors import NotFound
 from docker_registry.storage.http import Http, Patience
-from docker_registry.storage.interface import (
-    SMALL,
-    Entry,
-    IDirect,
-    ILeftovers,
-    IReader,
-    IRedirects,
-    IStorage,
-    IWriter,
-    Leftover,
-    Stat,
-    is_key,
-)
+from docker_registry.storage.interface import IDirect, ILeftovers, IRedirects, IStorage, Leftover
+from docker_registry.storage.objects.budget import Budget
+from docker_registry.storage.objects.storage import ObjectStorage
+from docker_registry.storage.objects.store import Refused
 from docker_registry.storage.retries import Retries
-from docker_registry.storage.s3.bucket import TOUCHED, Bucket, Head
+from docker_registry.storage.s3.bucket import TOUCHED, Bucket
 from docker_registry.storage.s3.check import check
 from docker_registry.storage.s3.client import Client
 from docker_registry.storage.s3.copying import copy
 from docker_registry.storage.s3.credentials import Keys
-from docker_registry.storage.s3.errors import Refused
+from docker_registry.storage.s3.large import Joined
 from docker_registry.storage.s3.links import Links
-from docker_registry.storage.s3.listing import names
-from docker_registry.storage.s3.reader import ObjectReader, SessionReader
-from docker_registry.storage.s3.session import RECORD, Session, total
 from docker_registry.storage.s3.settings import Settings
 from docker_registry.storage.s3.tree import delete_tree
-from docker_registry.storage.s3.writer import DirectWriter, SessionWriter
 from docker_registry.threads import Runner
 
-Entries = list[Entry]
 Leftovers = list[Leftover]
-
-QUARANTINE = ".quarantine"
-"""What damaged objects' keys begin with, below the prefix."""
 
 
 @implementer(IStorage, IDirect, ILeftovers)
-class S3Storage:
+class S3Storage(ObjectStorage):
     """:param reactor: where connections are made.
     :param now: seconds since the epoch, by this machine's clock.
     :param links: where clients are sent for what is large, if they are.
@@ -80,7 +60,6 @@ class S3Storage:
         retries: Retries | None = None,
     ) -> None:
         self._settings = settings
-        self._runner = runner
         self._now = now
         self._links = links
         if links is not None:
@@ -89,52 +68,10 @@ class S3Storage:
         keys = Keys(settings.access_key, settings.secret_key, runner, reactor)
         client = Client(self._http, settings, keys, retries or Retries(reactor), now)
         self.bucket = Bucket(client, runner, settings.object_headers)
-        self.budget = Budget(settings.memory, reactor)
-
-    def _whole(self, key: str) -> str:
-        """:raises StorageFailed: no key; nothing else gets to the store."""
-        if not is_key(key):
-            raise StorageFailed(f"{key[:200]!r} is no key")
-        return f"{self._settings.prefix}{key}"
+        budget = Budget(settings.memory, reactor, "s3_memory")
+        super().__init__(self.bucket, Joined(self.bucket), budget, runner, settings.prefix, settings.part_size)
 
     # Reading
-
-    @deferred
-    async def stat(self, key: str) -> Stat:
-        head = await self.bucket.head(self._whole(key))
-        return Stat(total(head), head.modified, head.tag if head.session else "")
-
-    @deferred
-    async def get(self, key: str) -> bytes:
-        content, _ = await self.bucket.get(self._whole(key), SMALL)
-        return content
-
-    @deferred
-    async def open(self, key: str, offset: int = 0) -> IReader:
-        whole = self._whole(key)
-        try:
-            answer, head = await self.bucket.stream(whole, offset)
-        except Refused as error:
-            if error.code not in ("InvalidRange", "416"):
-                raise
-            head = await self.bucket.head(whole)
-            if not head.session:
-                return SmallReader(b"", head.size, head.modified)
-        else:
-            if not head.session:
-                return ObjectReader(self.bucket, whole, answer, head, offset)
-            answer.close()
-        session, head = await self._session(whole)
-        return SessionReader(self.bucket, session.pieces(), b"".join(session.rest), head.modified, offset)
-
-    async def _session(self, whole: str) -> tuple[Session, Head]:
-        content, head = await self.bucket.get(whole, RECORD)
-        return Session.read(whole, content, head), head
-
-    @deferred
-    async def list(self, prefix: str, after: str = "", limit: int = 1000) -> Entries:
-        below = f"{self._whole(prefix)}/" if prefix else self._settings.prefix
-        return await names(self.bucket, below, after, limit)
 
     @deferred
     async def link(self, key: str) -> str:
@@ -142,43 +79,6 @@ class S3Storage:
         return await self._links.link(self.bucket.client, self._whole(key))
 
     # Writing
-
-    @deferred
-    async def put(self, key: str, content: bytes) -> None:
-        await self.bucket.put(self._whole(key), [content])
-
-    @deferred
-    async def create(self, key: str) -> IWriter:
-        whole = self._whole(key)
-        await self.bucket.delete(whole)
-        return self._writer(whole, None)
-
-    @deferred
-    async def resume(self, key: str, offset: int) -> IWriter:
-        whole = self._whole(key)
-        taken = await self.budget.take(self._settings.part_size)
-        try:
-            session, head = await self._session(whole)
-            session = await session.cut(self.bucket, offset)
-        except BaseException:
-            self.budget.give(taken)
-            raise
-        writer = self._writer(whole, session)
-        writer.begin(session, head.tag, taken)
-        return writer
-
-    def _writer(self, whole: str, session: Session | None) -> SessionWriter:
-        settings = self._settings
-        return SessionWriter(
-            self.bucket, self._runner, self.budget, settings.prefix, whole, settings.part_size, session
-        )
-
-    @deferred
-    async def create_direct(self, key: str, final: str, length: int | None) -> IWriter:
-        settings = self._settings
-        return DirectWriter(
-            self.bucket, self._runner, self.budget, settings.prefix, self._whole(final), settings.part_size, length
-        )
 
     @deferred
     async def touch(self, key: str) -> None:
@@ -199,7 +99,7 @@ class S3Storage:
     @deferred
     async def quarantine(self, key: str) -> None:
         whole = self._whole(key)
-        kept = f"{self._settings.prefix}{QUARANTINE}/{time.time_ns()}-{quote(key, safe='')[-200:]}"
+        kept = self._kept(key)
         await copy(self.bucket, whole, kept, (await self.bucket.head(whole)).size)
         await self.bucket.delete(whole)
         self.log.warn("{key} is kept as {kept}", key=key, kept=kept)

@@ -11,9 +11,8 @@ from docker_registry.deferreds import deferred
 from docker_registry.errors import NotFound, StorageFailed, Transient
 from docker_registry.storage.http import Answer
 from docker_registry.storage.interface import IReader
-from docker_registry.storage.s3.bucket import Bucket, Head
-from docker_registry.storage.s3.errors import Refused
-from docker_registry.storage.s3.session import Piece
+from docker_registry.storage.objects.session import Piece
+from docker_registry.storage.objects.store import Head, Objects, Refused
 
 RESUMED = 3
 """Times that an answer which was cut off is gone on with (F4)."""
@@ -25,10 +24,10 @@ class ObjectReader:
 
     log = Logger()
 
-    def __init__(self, bucket: Bucket, key: str, answer: Answer, head: Head, offset: int) -> None:
+    def __init__(self, objects: Objects, key: str, answer: Answer, head: Head, offset: int) -> None:
         self.size = head.size
         self.modified = head.modified
-        self._bucket = bucket
+        self._objects = objects
         self._key = key
         self._tag = head.tag
         self._answer: Answer | None = answer
@@ -41,7 +40,7 @@ class ObjectReader:
             reason = "it ended early"
             try:
                 if self._answer is None:
-                    self._answer, _ = await self._bucket.stream(self._key, self._at, self._tag)
+                    self._answer, _ = await self._objects.stream(self._key, self._at, self._tag)
                 piece = await self._answer.read(min(count, self.size - self._at))
             except Transient as error:
                 piece, reason = b"", str(error)
@@ -71,10 +70,10 @@ class ObjectReader:
 class SessionReader:
     """An upload that is not finished: its pieces, and what is behind them."""
 
-    def __init__(self, bucket: Bucket, pieces: Sequence[Piece], rest: bytes, modified: float, offset: int) -> None:
+    def __init__(self, objects: Objects, pieces: Sequence[Piece], rest: bytes, modified: float, offset: int) -> None:
         self.size = sum(piece.size for piece in pieces) + len(rest)
         self.modified = modified
-        self._bucket = bucket
+        self._objects = objects
         self._pieces = list(pieces)
         self._rest = rest
         self._skip = offset
@@ -88,8 +87,8 @@ class SessionReader:
                 if self._skip >= piece.size:
                     self._skip -= piece.size
                     continue
-                answer, head = await self._bucket.stream(piece.key, self._skip)
-                self._reader = ObjectReader(self._bucket, piece.key, answer, head, self._skip)
+                answer, head = await self._objects.stream(piece.key, self._skip)
+                self._reader = ObjectReader(self._objects, piece.key, answer, head, self._skip)
                 self._skip = 0
             if part := await self._reader.read(count):
                 return part

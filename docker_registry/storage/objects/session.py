@@ -1,25 +1,25 @@
 """What is stored of an upload whose digest is not known yet.
 
 Its bytes lie in pieces: ordinary objects of one size each, which anybody can read (a hash that another process began
-has to be computed again) and which the store joins in the end without sending them. What is behind the last piece
-stands, with the list of the pieces, in one small object at the upload's key: that object is the one truth about what
-was made durable. The names of pieces are of the writer that sent them: two daemons that write to one session at a time
-never mix their bytes.
+has to be computed again) and of which the store makes one in the end without sending them. What is behind the last
+piece stands, with the list of the pieces, in one small object at the upload's key: that object is the one truth about
+what was made durable. The names of pieces are of the writer that sent them: two daemons that write to one session at a
+time never mix their bytes.
 
 ::
 
-    <key>                 the rest, then the list, with the meta-data "<size of all> <size of the rest>"
-    <key>/<run>-<number>  pieces
+    <key>       the rest, then the list, with the meta-data "<size of all> <size of the rest>"
+    elsewhere   pieces: where, the store says (`Naming`)
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from docker_registry.errors import Damaged, NotFound
-from docker_registry.storage.s3.bucket import SESSION, Bucket, Head
+from docker_registry.storage.objects.store import Head, Objects
 
 RECORD = 576 << 20
 """Longest rest, which is shorter than the largest part, with its list."""
@@ -45,17 +45,19 @@ class Piece:
     size: int
 
 
-def piece_key(key: str, run: str, number: int) -> str:
-    return f"{key}/{run}-{number:06}"
+Naming = Callable[[str, str, int], str]
+"""The key of a piece: of the upload's key, the name of the run, and the piece's number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """:ivar runs: in their order, of the pieces.
+    """:ivar naming: where pieces are.
+    :ivar runs: in their order, of the pieces.
     :ivar rest: bytes behind them, in parts.
     """
 
     key: str
+    naming: Naming
     runs: tuple[Run, ...]
     rest: Sequence[bytes]
 
@@ -65,16 +67,16 @@ class Session:
 
     def pieces(self) -> list[Piece]:
         return [
-            Piece(piece_key(self.key, run.name, number), run.size) for run in self.runs for number in range(run.count)
+            Piece(self.naming(self.key, run.name, number), run.size) for run in self.runs for number in range(run.count)
         ]
 
-    def body(self) -> tuple[Sequence[bytes], dict[str, str]]:
+    def body(self) -> tuple[Sequence[bytes], str]:
         """As it is stored: content and meta-data."""
         runs = json.dumps([[run.name, run.count, run.size] for run in self.runs]).encode()
-        return [*self.rest, runs], {SESSION: f"{self.size} {sum(map(len, self.rest))}"}
+        return [*self.rest, runs], f"{self.size} {sum(map(len, self.rest))}"
 
     @classmethod
-    def read(cls, key: str, content: bytes, head: Head) -> Session:
+    def read(cls, key: str, naming: Naming, content: bytes, head: Head) -> Session:
         """:raises NotFound: no upload was begun there.
         :raises Damaged: it is not what was stored.
         """
@@ -85,9 +87,9 @@ class Session:
             runs = tuple(Run(name, count, size) for name, count, size in json.loads(content[rest:]))
         except (ValueError, TypeError):
             raise Damaged(key) from None
-        return cls(key, runs, [content[:rest]])
+        return cls(key, naming, runs, [content[:rest]])
 
-    async def cut(self, bucket: Bucket, offset: int) -> Session:
+    async def cut(self, objects: Objects, offset: int) -> Session:
         """Its first ``offset`` bytes.
 
         :raises Damaged: fewer are there.
@@ -102,10 +104,10 @@ class Session:
                 runs.append(Run(run.name, count, run.size))
             left -= count * run.size
             if count < run.count:
-                piece = piece_key(self.key, run.name, count)
-                rest = (await bucket.get(piece, run.size))[0] if left else b""
-                return Session(self.key, tuple(runs), [rest[:left]])
-        return Session(self.key, tuple(runs), [b"".join(self.rest)[:left]])
+                piece = self.naming(self.key, run.name, count)
+                rest = (await objects.get(piece, run.size))[0] if left else b""
+                return replace(self, runs=tuple(runs), rest=[rest[:left]])
+        return replace(self, runs=tuple(runs), rest=[b"".join(self.rest)[:left]])
 
 
 def total(head: Head) -> int:

@@ -16,13 +16,15 @@ PATIENCE = 60.0
 class Budget:
     """Bytes, given in the order in which they were asked for.
 
+    :param option: the one that says how much there is.
     :ivar left: that nobody has.
     """
 
-    def __init__(self, total: int, clock: IReactorTime) -> None:
+    def __init__(self, total: int, clock: IReactorTime, option: str) -> None:
         self.left = total
         self._total = total
         self._clock = clock
+        self._option = option
         self._waiting: deque[tuple[Deferred[None], int]] = deque()
 
     async def take(self, count: int) -> int:
@@ -37,7 +39,7 @@ class Budget:
             try:
                 await waiting.addTimeout(PATIENCE, self._clock)
             except TimeoutError:
-                raise StoreUnavailable("the memory for parts of uploads is in use: raise s3_memory") from None
+                raise StoreUnavailable(f"the memory for parts of uploads is in use: raise {self._option}") from None
         else:
             self.left -= count
         return count

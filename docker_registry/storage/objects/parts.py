@@ -8,10 +8,12 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.python.failure import Failure
 
 from docker_registry.deferreds import outcomes
-from docker_registry.storage.budget import Budget
-from docker_registry.storage.s3.bucket import PARTS
+from docker_registry.storage.objects.budget import Budget
 
 MIB = 1 << 20
+
+PARTS = 10_000
+"""Of one object, at most."""
 
 AT_ONCE = 6
 """Parts of one transfer that are on their way at a time, if there is memory for them."""

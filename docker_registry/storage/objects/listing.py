@@ -13,10 +13,10 @@ from twisted.internet.defer import Deferred
 
 from docker_registry.deferreds import together
 from docker_registry.storage.interface import Entry, is_key
-from docker_registry.storage.s3.bucket import Bucket
+from docker_registry.storage.objects.store import Objects
 
 
-async def names(bucket: Bucket, below: str, after: str, limit: int) -> list[Entry]:
+async def names(objects: Objects, below: str, after: str, limit: int) -> list[Entry]:
     """At most ``limit`` names below a prefix and beyond ``after``; fewer only if there are no more.
 
     :param below: whole, with a slash at its end, or empty.
@@ -24,7 +24,7 @@ async def names(bucket: Bucket, below: str, after: str, limit: int) -> list[Entr
     found: dict[str, bool] = {}
     token = last = ""
     while True:
-        page = await bucket.page(
+        page = await objects.page(
             below, delimiter="/", after=below + after if after else "", token=token, limit=limit + 1
         )
         token = page.token
@@ -36,7 +36,7 @@ async def names(bucket: Bucket, below: str, after: str, limit: int) -> list[Entr
         if not token or len(found) >= limit:
             break
     if token:
-        for name in await _open(bucket, below, last[len(below) :], found):
+        for name in await _open(objects, below, last[len(below) :], found):
             _add(found, name, True, after)
     return [Entry(name, found[name]) for name in sorted(found, key=str.encode)[:limit]]
 
@@ -47,12 +47,12 @@ def _add(found: dict[str, bool], name: str, is_prefix: bool, after: str) -> None
         found[name] = found.get(name, False) or is_prefix
 
 
-async def _open(bucket: Bucket, below: str, last: str, found: dict[str, bool]) -> Iterable[str]:
+async def _open(objects: Objects, below: str, last: str, found: dict[str, bool]) -> Iterable[str]:
     """Names with more below them that the store would list behind ``last``, though they stand before it."""
     name = last.rstrip("/")
     starts = [name[:at] for at in range(1, len(name)) if name[at] < "/"] + ([] if last.endswith("/") else [name])
     asked = [each for each in starts if not found.get(each)]
     pages = await together(
-        *(Deferred.fromCoroutine(bucket.page(f"{below}{each}/", limit=1)) for each in asked)
+        *(Deferred.fromCoroutine(objects.page(f"{below}{each}/", limit=1)) for each in asked)
     )
     return [each for each, page in zip(asked, pages, strict=True) if page.keys]

@@ -2,8 +2,8 @@
 
 =====================================  =======================================================
 not longer than one part               one PUT to the final key, at the end
-longer, and the final key is known     parts straight to the final key; completed at the end
-longer, and the final key is not       pieces at the upload's key, joined by the store at the end
+longer, and the final key is known     parts straight to where they stay; completed at the end
+longer, and the final key is not       pieces of the upload, made one by the store at the end
 =====================================  =======================================================
 """
 
@@ -18,13 +18,12 @@ from zope.interface import implementer
 
 from docker_registry.deferreds import Shared, deferred, together
 from docker_registry.errors import StorageError, StorageFailed
-from docker_registry.storage.budget import Budget
 from docker_registry.storage.interface import Digester, IWriter
-from docker_registry.storage.s3.bucket import Bucket
-from docker_registry.storage.s3.copying import give_up, join
-from docker_registry.storage.s3.parts import Parts, sizes
-from docker_registry.storage.s3.session import Run, Session, piece_key
-from docker_registry.storage.s3.tree import delete_tree
+from docker_registry.storage.objects.budget import Budget
+from docker_registry.storage.objects.large import Large
+from docker_registry.storage.objects.parts import Parts, sizes
+from docker_registry.storage.objects.session import Run, Session
+from docker_registry.storage.objects.store import Objects
 from docker_registry.threads import Runner
 
 _log = Logger()
@@ -43,14 +42,18 @@ class _Writer:
     :param key: whole: of the upload, or the final one.
     """
 
-    def __init__(self, bucket: Bucket, runner: Runner, prefix: str, key: str) -> None:
+    def __init__(self, objects: Objects, large: Large, runner: Runner, prefix: str, key: str) -> None:
         self.offset = 0
         self.mark = ""
-        self._bucket = bucket
+        self._objects = objects
+        self._large = large
         self._runner = runner
         self._prefix = prefix
         self._key = key
         self._parts: Parts
+        self._beginning: Shared[None, None] = Shared()
+        self._was_begun = False                 # or at least tried to
+        self._is_begun = False
 
     @deferred
     async def write(self, parts: Sequence[bytes], digesters: Sequence[Digester] = ()) -> None:
@@ -59,6 +62,16 @@ class _Writer:
             self._runner.slow(_show, parts, digesters), Deferred.fromCoroutine(self._parts.write(parts))
         )
         self.offset += sum(map(len, parts))
+
+    async def _begun(self) -> None:
+        """What comes before the first part. It is waited for whoever gives up: what it made would be left there."""
+        if not self._is_begun:
+            self._was_begun = True
+            await self._beginning(None, lambda: Deferred.fromCoroutine(self._begin()))
+            self._is_begun = True
+
+    async def _begin(self) -> None:
+        raise NotImplementedError
 
 
 @implementer(IWriter)
@@ -69,9 +82,17 @@ class SessionWriter(_Writer):
     """
 
     def __init__(
-        self, bucket: Bucket, runner: Runner, budget: Budget, prefix: str, key: str, size: int, session: Session | None
+        self,
+        objects: Objects,
+        large: Large,
+        runner: Runner,
+        budget: Budget,
+        prefix: str,
+        key: str,
+        size: int,
+        session: Session | None,
     ) -> None:
-        super().__init__(bucket, runner, prefix, key)
+        super().__init__(objects, large, runner, prefix, key)
         # All pieces of a run are of one size, and so is the first: it may begin with what was behind larger ones.
         self._size = size = max(size, 0 if session is None else sum(map(len, session.rest)))
         self._run = secrets.token_hex(6)
@@ -87,51 +108,54 @@ class SessionWriter(_Writer):
         self.offset, self.mark = session.size, mark
         self._parts.begin_with(session.rest, taken)
 
-    async def _send(self, number: int, parts: Sequence[bytes]) -> None:
-        if number == 0 and not self._is_recorded:
-            await self._record(self._before, [])       # so that it is found though its writer comes to nothing
-        await self._bucket.put(piece_key(self._key, self._run, number), parts)
+    async def _begin(self) -> None:
+        if not self._is_recorded:
+            await self._record(self._session(self._before, []))     # found though its writer comes to nothing
+        await self._large.begin(self._key, self._run)
 
-    async def _record(self, runs: tuple[Run, ...], rest: Sequence[bytes]) -> None:
-        body, meta = Session(self._key, runs, rest).body()
-        self.mark = await self._bucket.put(self._key, body, meta)
+    async def _send(self, number: int, parts: Sequence[bytes]) -> None:
+        await self._begun()
+        await self._objects.put(self._large.piece(self._key, self._run, number), parts)
+
+    async def _record(self, session: Session) -> None:
+        self.mark = await self._objects.put(self._key, *session.body())
         self._is_recorded = True
 
-    def _runs(self) -> tuple[Run, ...]:
+    def _session(self, runs: tuple[Run, ...], rest: Sequence[bytes]) -> Session:
+        return Session(self._key, self._large.piece, runs, rest)
+
+    def _whole(self) -> Session:
+        """All that was written."""
         own = (Run(self._run, self._parts.count, self._size),) if self._parts.count else ()
-        return (*self._before, *own)
+        return self._session((*self._before, *own), list(self._parts.rest))
 
     @deferred
     async def sync(self) -> int:
         await self._parts.settled()
-        await self._record(self._runs(), list(self._parts.rest))
+        await self._record(self._whole())
         return self.offset
 
     @deferred
     async def commit(self, key: str) -> None:
         await self._parts.settled()
-        rest, target = list(self._parts.rest), f"{self._prefix}{key}"
-        pieces = Session(self._key, self._runs(), []).pieces()
-        if pieces:
-            await join(self._bucket, pieces, rest, target, f"{self._key}/{self._run}-group")
+        session, target = self._whole(), f"{self._prefix}{key}"
+        if session.runs:
+            await self._large.join(session, self._run, target)
         else:
-            await self._bucket.put(target, rest)
-        await self._clean()
+            await self._large.publish(target, session.rest)
+        await self._clean(joined=True)
 
-    async def _clean(self) -> None:
+    async def _clean(self, joined: bool) -> None:
         """Remove the upload; never fails: what is left of it is found by its age."""
         await self._parts.stop()
         try:
-            if self._parts.count or self._before:
-                await delete_tree(self._bucket, self._key)
-            elif self._is_recorded:
-                await self._bucket.delete(self._key)
+            await self._large.remove(self._whole(), self._run, self._is_recorded, joined)
         except StorageError as error:
             _log.warn("{key} could not be removed, the purge will: {error}", key=self._key, error=error)
 
     @deferred
     async def abandon(self) -> None:
-        await self._clean()
+        await self._clean(joined=False)
 
     @deferred
     async def close(self) -> None:
@@ -140,34 +164,32 @@ class SessionWriter(_Writer):
 
 @implementer(IWriter)
 class DirectWriter(_Writer):
-    """For bytes whose final key is known. They cannot be resumed: a store completes parts at one key only.
+    """For bytes whose final key is known. They cannot be resumed.
 
     :param length: of all bytes, if that is known.
     """
 
     def __init__(
-        self, bucket: Bucket, runner: Runner, budget: Budget, prefix: str, key: str, size: int, length: int | None
+        self,
+        objects: Objects,
+        large: Large,
+        runner: Runner,
+        budget: Budget,
+        prefix: str,
+        key: str,
+        size: int,
+        length: int | None,
     ) -> None:
-        super().__init__(bucket, runner, prefix, key)
-        self._upload = ""
-        self._beginning: Shared[None, None] = Shared()
-        self._is_begun = False
-        self._tags: dict[int, str] = {}
+        super().__init__(objects, large, runner, prefix, key)
+        self._upload = large.upload(key)
         self._parts = Parts(budget, sizes(size, length), length, self._send)
 
-    async def _send(self, number: int, parts: Sequence[bytes]) -> None:
-        upload = await self._begun()
-        self._tags[number] = await self._bucket.part(self._key, upload, number + 1, parts)
-
-    async def _begun(self) -> str:
-        """The upload's id. That the store makes one is waited for whoever gives up: it would be left there."""
-        if not self._upload:
-            self._is_begun = True
-            await self._beginning(None, lambda: Deferred.fromCoroutine(self._begin()))
-        return self._upload
-
     async def _begin(self) -> None:
-        self._upload = await self._bucket.begin(self._key)
+        await self._upload.begin()
+
+    async def _send(self, number: int, parts: Sequence[bytes]) -> None:
+        await self._begun()
+        await self._upload.part(number, parts)
 
     @deferred
     async def sync(self) -> int:
@@ -181,11 +203,10 @@ class DirectWriter(_Writer):
         rest = list(self._parts.rest)
         if self._parts.count:
             await self._send(self._parts.count, rest)
-            tags = [self._tags[number] for number in range(len(self._tags))]
-            await self._bucket.complete(self._key, self._upload, tags, self.offset)
-            self._is_begun = False
+            await self._upload.complete(self.offset)
+            self._was_begun = False
         else:
-            await self._bucket.put(self._key, rest)
+            await self._large.publish(self._key, rest)
         await self._parts.stop()
 
     @deferred
@@ -198,10 +219,11 @@ class DirectWriter(_Writer):
 
     async def _give_up(self) -> None:
         await self._parts.stop()
-        if not self._is_begun:
+        if not self._was_begun:
             return
         try:
-            await give_up(self._bucket, self._key, await self._begun())
+            await self._begun()
+            await self._upload.give_up()
         except StorageError:
             _log.debug("no upload to {key} was begun", key=self._key)
-        self._is_begun = False
+        self._was_begun = False
