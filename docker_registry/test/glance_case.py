@@ -1,0 +1,99 @@
+"""A real Glance and a real Keystone, each behind a proxy that does harm where a test wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.python.threadpool import ThreadPool
+from twisted.trial.unittest import TestCase
+
+from docker_registry.storage.clouds import cloud
+from docker_registry.storage.glance.images import Images, new_id
+from docker_registry.storage.http import Http, Patience
+from docker_registry.storage.keystone import Keystone, Wanted
+from docker_registry.storage.retries import Retries
+from docker_registry.storage.tokens import Service
+from docker_registry.test.servers.faults import FaultProxy
+from docker_registry.test.servers.stores import glance
+from docker_registry.threads import Threads
+
+reactor: Any = _reactor
+
+
+def port_of(url: str) -> int:
+    return urlsplit(url).port or 0
+
+
+class GlanceCase(TestCase):
+    """:ivar environ: what leads to the servers themselves.
+    :ivar proxy: before Glance.
+    :ivar keystone: before Keystone.
+    """
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        self.environ = glance()
+        pool = ThreadPool(0, 8)
+        pool.start()
+        self.addCleanup(pool.stop)
+        self.runner = Threads(reactor, pool)
+        self.proxy = self.before(self.environ["OS_GLANCE_URL"])
+        self.keystone = self.before(self.environ["OS_AUTH_URL"])
+
+    def before(self, url: str) -> FaultProxy:
+        proxy = FaultProxy(reactor, port_of(url)).start()
+        self.addCleanup(proxy.stop)
+        return proxy
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Options of a login, through the proxy."""
+        return {"auth_url": f"http://127.0.0.1:{self.keystone.port}/v3"}
+
+    @property
+    def url(self) -> str:
+        """Of Glance, through the proxy."""
+        return f"http://127.0.0.1:{self.proxy.port}"
+
+    def retries(self) -> Retries:
+        """Without pauses."""
+        return Retries(reactor, lambda low, high: 0.0)
+
+    def images(self, patience: Patience | None = None, url: str = "", **given: str) -> Images:
+        """:param url: of Glance, if it is not to be asked through the proxy.
+        :param given: other options of the login.
+        """
+        http = Http(reactor, patience=patience)
+        self.addCleanup(self.close_http, http)
+        login = cloud({**self.given, **given}, self.environ, []).login
+        wanted = Wanted("image", url=url or self.url)
+        service = Service(http, Keystone(http, login, wanted, self.retries()), reactor)
+        return Images(service, self.retries(), self.runner, patience)
+
+    async def close_http(self, http: Http) -> None:
+        await deferLater(reactor, 0)            # whoever received the last bytes is still in the middle of it
+        await http.close()
+
+    async def fails(self, work: Deferred[Any] | Coroutine[Deferred[Any], Any, Any], error: type[Exception]) -> str:
+        """The text of the error that ``work`` ends with."""
+        try:
+            await work
+        except error as raised:
+            return str(raised)
+        raise AssertionError(f"no {error.__name__}")
+
+    def new_image(self, images: Images) -> str:
+        """An id whose image is deleted when the test ends."""
+        image = new_id()
+        self.addCleanup(self._delete, images, image)
+        return image
+
+    async def _delete(self, images: Images, image: str) -> None:
+        self.proxy.rules.clear()
+        await images.delete(image)
