@@ -142,11 +142,12 @@ class Keystone:
             seconds = _time(said["expires_at"]) - _time(said["issued_at"])      # whatever this machine's clock says
             catalogue = said.get("catalog") or []
             url = self._wanted.url or endpoint(catalogue, self._wanted)
+            project = str(said["project"]["id"]) if "project" in said else ""
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise StorageFailed(f"Keystone {self._host}: the answer is none of Identity API v3") from None
         if not token:
             raise StorageFailed(f"Keystone {self._host}: the answer has no token")
-        return Access(url.rstrip("/"), token, seconds)
+        return Access(url.rstrip("/"), token, seconds, project)
 
     def _meaning(self, status: int, content: bytes) -> StoreUnavailable:
         where = f"Keystone {self._host}"

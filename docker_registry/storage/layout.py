@@ -184,6 +184,11 @@ def layer_upload(upload: UploadId) -> str:
     return f"{IMAGES}/_uploads/{upload}"
 
 
+def old_images() -> str:
+    """What was found of docker-registry 0.x in Glance."""
+    return f"{IMAGES}/_glance"
+
+
 def old_repository(directory: str) -> str:
     """:param directory: namespace and name, quoted as they were found."""
     return f"{OLD_REPOSITORIES}/{directory}"

@@ -32,11 +32,13 @@ class Access:
 
     :ivar url: of the service, without a slash at its end.
     :ivar seconds: that the token holds.
+    :ivar project: its id; empty if the login is for none, or not at Keystone.
     """
 
     url: str
     token: str = field(repr=False)
     seconds: float
+    project: str = ""
 
 
 LogIn = Callable[[], Awaitable[Access]]

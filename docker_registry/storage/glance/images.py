@@ -55,7 +55,8 @@ class Image:
     :ivar size: in bytes; ``None`` until it is active.
     :ivar checksum: MD5 in hexadecimal, empty if nobody knows.
     :ivar hash: of `hash_algorithm`, which is ``sha512`` if nobody has changed it; empty if nobody knows.
-    :ivar updated: seconds since the epoch, when anything about it changed; its bytes never do.
+    :ivar created: seconds since the epoch.
+    :ivar updated: the same, when anything about it changed; its bytes never do.
     :ivar properties: that are not of every image.
     """
 
@@ -66,6 +67,7 @@ class Image:
     checksum: str = ""
     hash_algorithm: str = ""
     hash: str = ""
+    created: float = 0.0
     updated: float = 0.0
     owner: str = ""
     visibility: str = ""
@@ -85,8 +87,8 @@ class Image:
 
         return cls(
             str(uuid.UUID(said["id"])), text("status"), text("name"), size, text("checksum"), text("os_hash_algo"),
-            text("os_hash_value"), _time(text("updated_at")), text("owner"), text("visibility"),
-            text("container_format"), text("disk_format"),
+            text("os_hash_value"), _time(text("created_at")), _time(text("updated_at")), text("owner"),
+            text("visibility"), text("container_format"), text("disk_format"),
             {name: value for name, value in said.items() if name not in _BASE and isinstance(value, str)},
         )
 

@@ -4,66 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from docker_registry.deferreds import deferred
-from docker_registry.errors import NotFound, StorageFailed, Transient
 from docker_registry.storage.http import Answer
 from docker_registry.storage.interface import IReader
 from docker_registry.storage.objects.session import Piece
-from docker_registry.storage.objects.store import Head, Objects, Refused
-
-RESUMED = 3
-"""Times that an answer which was cut off is gone on with (F4)."""
+from docker_registry.storage.objects.store import Head, Objects
+from docker_registry.storage.resuming import ResumingReader
 
 
-@implementer(IReader)
-class ObjectReader:
+class ObjectReader(ResumingReader):
     """:param answer: the object from ``offset`` on."""
 
-    log = Logger()
-
     def __init__(self, objects: Objects, key: str, answer: Answer, head: Head, offset: int) -> None:
-        self.size = head.size
-        self.modified = head.modified
-        self._objects = objects
-        self._key = key
-        self._tag = head.tag
-        self._answer: Answer | None = answer
-        self._at = offset
-        self._resumed = 0
+        async def ask(at: int) -> Answer:
+            answer, _ = await objects.stream(key, at, head.tag)
+            return answer
 
-    @deferred
-    async def read(self, count: int) -> bytes:
-        while self._at < self.size:
-            reason = "it ended early"
-            try:
-                if self._answer is None:
-                    self._answer, _ = await self._objects.stream(self._key, self._at, self._tag)
-                piece = await self._answer.read(min(count, self.size - self._at))
-            except Transient as error:
-                piece, reason = b"", str(error)
-            except (NotFound, Refused) as error:
-                raise StorageFailed(f"{self._key} changed while it was read") from error
-            if piece:
-                self._at += len(piece)
-                return piece
-            self._cut_off(reason)
-        return b""
-
-    def _cut_off(self, reason: str) -> None:
-        """:raises StorageFailed: once too often."""
-        self.close()
-        self._resumed += 1
-        if self._resumed > RESUMED:
-            raise StorageFailed(f"{self._key} was cut off at byte {self._at}: {reason}")
-        self.log.debug("{key} was cut off at byte {at}: {reason}", key=self._key, at=self._at, reason=reason)
-
-    def close(self) -> None:
-        if self._answer is not None:
-            self._answer.close()
-            self._answer = None
+        super().__init__(key, head.size, head.modified, answer, offset, ask)
 
 
 @implementer(IReader)
