@@ -26,7 +26,7 @@ from docker_registry.deferreds import outcomes
 from docker_registry.front import Front
 from docker_registry.listening import Entrance, listen
 from docker_registry.metrics.table import Table
-from docker_registry.process import Process, open_files
+from docker_registry.process import Process, keep_memory, open_files
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
 from docker_registry.registry.shared import Shared
@@ -177,6 +177,7 @@ def serving(reactor: Any, config: Config, made: Core, what: dict[str, Any]) -> d
 
     :param what: as `parts` has it.
     """
+    keep_memory()
     limits, doubts = _room(web_limits(config), open_files())
     v1 = V1(made.registry, made.runner, time.time, config.registry_endpoints, config.v1)
     front = Front(v1, V2(made.registry, made.runner))

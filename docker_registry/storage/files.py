@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from docker_registry.deferreds import together
 from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed, StorageFull
 from docker_registry.storage.interface import Digester, IFile, IReader, IWriter
 from docker_registry.storage.system import System
@@ -23,6 +24,9 @@ JOINED = 512 << 10
 
 WRITEBACK = 8 << 20
 """Bytes after which the disk begins to work on an upload, so that little is left to wait for at its end."""
+
+APART = 256 << 10
+"""Bytes from which on hashing has a thread of its own: with less than that the hop costs more than it brings."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _OUTSIDE = frozenset({errno.EXDEV, errno.ELOOP})
@@ -51,6 +55,12 @@ def translating(function: Callable[P, R]) -> Callable[P, R]:
             raise translated(error, str(args[0])) from error
 
     return translate
+
+
+def show(parts: Sequence[bytes], digesters: Sequence[Digester]) -> None:
+    for part in _joined(parts):
+        for digester in digesters:
+            digester.update(part)
 
 
 @implementer(IReader)
@@ -143,13 +153,20 @@ class LocalWriter:
         self._is_entered = offset > 0           # whether the directory's entry is durable
 
     def write(self, parts: Sequence[bytes], digesters: Sequence[Digester] = ()) -> Deferred[None]:
-        return self._runner.slow(translating(self._write), self._key, parts, digesters)
+        if sum(map(len, parts)) < APART or not digesters:
+            return self._runner.slow(translating(self._write), self._key, parts, digesters)
+        return Deferred.fromCoroutine(self._write_apart(parts, digesters))
+
+    async def _write_apart(self, parts: Sequence[bytes], digesters: Sequence[Digester]) -> None:
+        await together(
+            self._runner.slow(show, parts, digesters),
+            self._runner.slow(translating(self._write), self._key, parts, ()),
+        )
 
     def _write(self, key: str, parts: Sequence[bytes], digesters: Sequence[Digester]) -> None:
         for part in _joined(parts):
             self._system.write(self._fd, [part])
-            for digester in digesters:
-                digester.update(part)
+            show([part], digesters)
         self.offset += sum(map(len, parts))
         if self.offset - self._begun >= WRITEBACK:
             self._storage.begin_writeback(self._fd, self._begun, self.offset - self._begun)

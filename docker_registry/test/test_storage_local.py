@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import signal
 import subprocess
@@ -407,7 +408,7 @@ class ThreadTests(TestCase):
         storage = LocalStorage(Path(self.mktemp()), Threads(reactor, pool), reactor, system=System(before=watch))
         try:
             await storage.start()
-            for size in (10, LARGE):
+            for size in (100, LARGE):
                 await storage.put("a/b", b"x" * size)
                 for _ in range(2):
                     await storage.stat("a/b")
@@ -419,7 +420,9 @@ class ThreadTests(TestCase):
                 await storage.touch("a/b")
                 await storage.list("a")
                 writer = await storage.create("u/data")
-                await writer.write([b"x" * size])
+                seen = hashlib.sha256()
+                await writer.write([b"x" * 100] * (size // 100), [seen])
+                self.assertEqual(seen.digest(), hashlib.sha256(b"x" * (size // 100 * 100)).digest())
                 await writer.sync()
                 await writer.close()
                 writer = await storage.resume("u/data", 5)
@@ -432,6 +435,27 @@ class ThreadTests(TestCase):
             await storage.close()
             pool.stop()
         self.assertGreater(len(calls), 50)
+
+    async def test_full_while_another_thread_hashes(self) -> None:
+        """What is written and hashed at the same time fails when both are done."""
+        from twisted.internet import reactor
+
+        system = FaultySystem(errno.ENOSPC, only="write")
+        pool = ThreadPool(0, 4)
+        pool.start()
+        storage = LocalStorage(Path(self.mktemp()), Threads(reactor, pool), reactor, system=system)
+        try:
+            await storage.start()
+            writer = await storage.create("u/data")
+            system.calls, system.last = 0, 1
+            seen = hashlib.sha256()
+            with self.assertRaises(StorageFull):
+                await writer.write([b"x" * LARGE], [seen])
+            self.assertEqual(seen.digest(), hashlib.sha256(b"x" * LARGE).digest())
+            await writer.abandon()
+        finally:
+            await storage.close()
+            pool.stop()
 
     async def test_what_nobody_was_told_of_is_closed(self) -> None:
         """A file that was at hand, for a client that went while the disk was asked for something else."""

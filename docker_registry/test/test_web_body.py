@@ -48,13 +48,13 @@ class BodyTests(Case):
         reading = self.read(body)
         for _ in range(PIECE // READ):
             self.assertNoResult(reading)
-            body.feed([b"x" * READ], False)
+            body.feed(b"x" * READ, False)
         parts: list[bytes] = self.successResultOf(reading)
         self.assertEqual(sum(map(len, parts)), PIECE)
-        body.feed([b"rest"], False)
+        body.feed(b"rest", False)
         reading = self.read(body)
         self.assertNoResult(reading)
-        body.feed([], True)
+        body.feed(b"", True)
         self.assertEqual(self.successResultOf(reading), [b"rest"])
         self.assertEqual([self.piece(body), self.piece(body)], [b"", b""])
 
@@ -62,12 +62,12 @@ class BodyTests(Case):
         """While its reader works on one, the client may send another, and is then held back."""
         body = self.body()
         reading = self.read(body)
-        body.feed([b"x" * PIECE], False)
+        body.feed(b"x" * PIECE, False)
         self.successResultOf(reading)
         self.assertFalse(self.client.held)
-        body.feed([b"x" * (PIECE - 1)], False)
+        body.feed(b"x" * (PIECE - 1), False)
         self.assertFalse(self.client.held)
-        body.feed([b"x"], False)
+        body.feed(b"x", False)
         self.assertTrue(self.client.held)
         self.assertFalse(body.is_wanted)
         self.assertEqual(len(self.piece(body)), PIECE)
@@ -79,8 +79,8 @@ class BodyTests(Case):
         self.assertEqual((self.client.invited, body.is_wanted), (0, False))
         reading = self.read(body)
         self.assertEqual((self.client.invited, body.is_wanted), (1, True))
-        body.feed([b"abc"], False)
-        body.feed([], True)
+        body.feed(b"abc", False)
+        body.feed(b"", True)
         self.assertEqual(self.successResultOf(reading), [b"abc"])
         self.read(body)
         self.assertEqual(self.client.invited, 1)
@@ -89,10 +89,10 @@ class BodyTests(Case):
         """Chunks of two bytes do not take the memory of fifty each."""
         body = self.body()
         for _ in range(10_000):
-            body.feed([b"ab"], False)
-        body.feed([b"x" * 5000], False)
-        body.feed([b"cd"], False)
-        body.feed([], True)
+            body.feed(b"ab", False)
+        body.feed(b"x" * 5000, False)
+        body.feed(b"cd", False)
+        body.feed(b"", True)
         parts = self.successResultOf(self.read(body))
         self.assertLess(len(parts), 10)
         self.assertEqual(b"".join(parts), b"ab" * 10_000 + b"x" * 5000 + b"cd")
@@ -100,7 +100,7 @@ class BodyTests(Case):
 
     def test_what_came_before_the_cut_is_read(self) -> None:
         body = self.body(10)
-        body.feed([b"abc"], False)
+        body.feed(b"abc", False)
         body.fail(ClientGone())
         self.assertEqual(self.piece(body), b"abc")
         self.failureResultOf(self.read(body), ClientGone)
@@ -119,14 +119,14 @@ class BodyTests(Case):
         reading = self.read(body)
         reading.cancel()
         self.failureResultOf(reading, CancelledError)
-        body.feed([b"abc"], False)
-        body.feed([], True)
+        body.feed(b"abc", False)
+        body.feed(b"", True)
         self.assertEqual(self.piece(body), b"abc")
 
     def test_failing_after_the_end(self) -> None:
         body = self.body(3)
-        body.feed([b"abc"], False)
-        body.feed([], True)
+        body.feed(b"abc", False)
+        body.feed(b"", True)
         body.fail(ClientGone())
         self.assertEqual(self.piece(body), b"abc")
         self.assertEqual(self.piece(body), b"")
@@ -134,7 +134,7 @@ class BodyTests(Case):
     def test_closed(self) -> None:
         """Once the request is answered nobody gets the rest."""
         body = self.body(10)
-        body.feed([b"abc"], False)
+        body.feed(b"abc", False)
         body.close()
         self.failureResultOf(self.read(body), ClientGone)
         self.assertEqual((self.budget.held, self.budget.bodies), (0, 0))
@@ -153,13 +153,15 @@ class WholeTests(Case):
             size = sum(map(len, parts))
             body = self.body()
             whole = self.read_all(body, size)
-            body.feed(parts, True)
+            for part in parts[:-1]:
+                body.feed(part, False)
+            body.feed(parts[-1], True)
             self.assertEqual(self.successResultOf(whole), b"".join(parts))
 
     def test_beyond_it(self) -> None:
         body = self.body()
         whole = self.read_all(body, PIECE)
-        body.feed([b"x" * (PIECE + 1)], False)
+        body.feed(b"x" * (PIECE + 1), False)
         self.failureResultOf(whole, BodyTooLarge)
 
     def test_known_before(self) -> None:
@@ -174,7 +176,7 @@ class WholeTests(Case):
         body = self.body()
         whole = self.read_all(body, 4 * PIECE)
         for _ in range(size // PIECE):
-            body.feed([b"x" * PIECE], False)
+            body.feed(b"x" * PIECE, False)
         self.kept.append((body, whole))     # whose reader is collected gives up
         return body, whole
 
@@ -184,12 +186,12 @@ class WholeTests(Case):
         refusal = self.failureResultOf(self.gather(PIECE)[1], Refusal).value
         self.assertEqual(refusal.status, 503)
         answered, gone, cut = fit[:3]
-        answered[0].feed([], True)
+        answered[0].feed(b"", True)
         self.assertEqual(len(self.successResultOf(answered[1])), 4 * PIECE)
         self.failureResultOf(self.gather(PIECE)[1], Refusal)
         answered[0].close()
         self.assertNoResult(self.gather(4 * PIECE)[1])
-        gone[0].feed([], True)
+        gone[0].feed(b"", True)
         gone[0].fail(ClientGone())
         self.assertNoResult(self.gather(4 * PIECE)[1])
         cut[0].fail(ClientGone())
@@ -202,7 +204,7 @@ class WholeTests(Case):
         """However little memory there is."""
         self.budget = Budget(PIECE)
         body, whole = self.gather(4 * PIECE)
-        body.feed([], True)
+        body.feed(b"", True)
         self.assertEqual(len(self.successResultOf(whole)), 4 * PIECE)
 
 
@@ -211,7 +213,7 @@ class BudgetTests(Case):
         """Few have large pieces, many small ones; together they do not exceed the memory."""
         self.assertEqual((self.budget.piece, self.budget.read), (PIECE, READ))
         for bodies in range(1, 400):
-            self.body().feed([b"x"], False)
+            self.body().feed(b"x", False)
             self.assertEqual(self.budget.bodies, bodies)
             each = 3 * self.budget.piece + 2 * self.budget.read
             self.assertLessEqual(bodies * each, max(MEMORY, bodies * 5 * LEAST))
@@ -220,12 +222,12 @@ class BudgetTests(Case):
     def test_what_is_held_is_counted(self) -> None:
         body = self.body()
         reading = self.read(body)
-        body.feed([b"x" * PIECE], False)
+        body.feed(b"x" * PIECE, False)
         self.successResultOf(reading)
         self.assertEqual(self.budget.held, PIECE)           # the reader still has it
-        body.feed([b"x" * READ], False)
+        body.feed(b"x" * READ, False)
         self.assertEqual(self.budget.held, PIECE + READ)
-        body.feed([], True)
+        body.feed(b"", True)
         self.piece(body)
         self.assertEqual(self.budget.held, READ)
         self.piece(body)
@@ -234,22 +236,22 @@ class BudgetTests(Case):
     def test_nothing_is_counted_of_those_who_have_gone(self) -> None:
         for end in (Body.close, lambda body: body.fail(ClientGone())):
             body = self.body()
-            body.feed([b"x" * PIECE], False)
+            body.feed(b"x" * PIECE, False)
             self.piece(body)
-            body.feed([b"x" * 100], False)
+            body.feed(b"x" * 100, False)
             end(body)
             self.assertEqual((self.budget.held, self.budget.bodies), (0, 0))
 
     def test_spent(self) -> None:
         """With the memory used up every body is held back with what it has, and its reader gets that."""
         hoarder = self.body()
-        hoarder.feed([b"x" * MEMORY], False)
+        hoarder.feed(b"x" * MEMORY, False)
         client, self.client = self.client, Client()
         body = self.body()
         reading = self.read(body)
-        body.feed([b"abc"], False)
+        body.feed(b"abc", False)
         self.assertEqual(self.successResultOf(reading), [b"abc"])
-        body.feed([b"def"], False)
+        body.feed(b"def", False)
         self.assertTrue(self.client.held)
         self.assertEqual(self.piece(body), b"def")
         self.assertTrue(client.held)
@@ -266,7 +268,7 @@ class BudgetTests(Case):
         for _ in range(40):
             for body, client in zip(bodies, clients, strict=True):
                 if not client.held:
-                    body.feed([b"x" * self.budget.read], False)
+                    body.feed(b"x" * self.budget.read, False)
                 elif body.received % 3 == 0:
                     self.piece(body)
                 most = max(most, self.budget.held)

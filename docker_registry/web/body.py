@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -181,7 +180,7 @@ class Body:
 
     # From the connection
 
-    def feed(self, parts: Iterable[bytes], last: bool) -> None:
+    def feed(self, part: bytes, last: bool) -> None:
         """Take what has come.
 
         :param last: whether that is all of the body.
@@ -191,10 +190,8 @@ class Body:
         if not self._joined:
             self._joined = True
             self._budget.join()
-        length = 0
-        for part in parts:
-            self._store(part)
-            length += len(part)
+        self._store(part)
+        length = len(part)
         self._held += length
         self.received += length
         self._account(length)

@@ -224,11 +224,11 @@ class Channel(Protocol):
         if chunks is None:
             assert body.length is not None
             inlet.at = min(len(data), at + body.length - body.received)
-            parts = [data if inlet.left == at == 0 else data[at : inlet.at]]
-            whole = body.received + len(parts[0]) == body.length
+            part = data if inlet.left == at == 0 else data[at : inlet.at]
+            whole = body.received + len(part) == body.length
         else:
             inlet.at = chunks.take(data, at)
-            parts = self._parser.decode(data[at : inlet.at])
+            part = self._parser.decode(data[at : inlet.at])
             whole = chunks.complete
             if self._parser.complete is not whole:
                 raise Refusal(400, "malformed chunks")
@@ -237,7 +237,7 @@ class Channel(Protocol):
         read_at_once(self.transport, WRITE if whole else portion)
         if whole:
             self._enter(State.ANSWER)
-        body.feed(parts, whole)                     # whoever waited for that may answer now
+        body.feed(part, whole)                      # whoever waited for that may answer now
         self._start(request)
 
     def _end_with_input(self) -> None:

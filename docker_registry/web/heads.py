@@ -48,7 +48,7 @@ class Parser:
         self._headers = {}
         self._feed(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
 
-    def decode(self, part: bytes) -> list[bytes]:
+    def decode(self, part: bytes) -> bytes:
         """The content in a part of a chunked body.
 
         :raises Refusal: malformed.
@@ -57,7 +57,7 @@ class Parser:
         self.complete = False
         self._feed(part)
         content, self._content = self._content, []
-        return content
+        return content[0] if len(content) == 1 else b"".join(content)
 
     def start_again(self) -> None:
         """Forget the message that the last head began."""

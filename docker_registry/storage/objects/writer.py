@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from docker_registry.deferreds import Shared, deferred, together
 from docker_registry.errors import StorageError, StorageFailed
+from docker_registry.storage.files import show
 from docker_registry.storage.interface import Digester, IWriter
 from docker_registry.storage.objects.budget import Budget
 from docker_registry.storage.objects.large import Large
@@ -27,12 +28,6 @@ from docker_registry.storage.objects.store import Objects
 from docker_registry.threads import Runner
 
 _log = Logger()
-
-
-def _show(parts: Sequence[bytes], digesters: Sequence[Digester]) -> None:
-    for digester in digesters:
-        for part in parts:
-            digester.update(part)
 
 
 class _Writer:
@@ -59,7 +54,7 @@ class _Writer:
     async def write(self, parts: Sequence[bytes], digesters: Sequence[Digester] = ()) -> None:
         """Cut and hash at the same time."""
         await together(
-            self._runner.slow(_show, parts, digesters), Deferred.fromCoroutine(self._parts.write(parts))
+            self._runner.slow(show, parts, digesters), Deferred.fromCoroutine(self._parts.write(parts))
         )
         self.offset += sum(map(len, parts))
 
