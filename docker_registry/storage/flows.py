@@ -39,7 +39,9 @@ class Flow:
     length: int | None
 
 
-Body = Sequence[bytes] | Flow
+Octets = bytes | memoryview
+
+Body = Sequence[Octets] | Flow
 """What is sent: parts that are at hand, and can be sent again, or a `Flow`."""
 
 
@@ -104,12 +106,12 @@ class Outflow:
             for part in parts:
                 for at in range(0, len(part), SENT):
                     self._watch.begin(self._idle)
-                    consumer.write(part[at : at + SENT])
+                    consumer.write(bytes(part[at : at + SENT]))
                     if self._paused is not None:
                         await self._paused
         self._watch.begin(self._first_byte)
 
-    async def _next(self) -> Sequence[bytes]:
+    async def _next(self) -> Sequence[Octets]:
         if self._flow is None:
             return [self._parts.popleft()] if self._parts else []
         self._watch.end()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import resource
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.deferreds import outcomes, together
 from docker_registry.errors import Damaged, NotFound, StorageFailed, StoreUnavailable
-from docker_registry.storage.objects.budget import PATIENCE, Budget
+from docker_registry.storage.objects.budget import PATIENCE, Budget, Buffer
 from docker_registry.storage.objects.parts import LARGEST, PARTS, sizes
 from docker_registry.storage.s3 import copying
 from docker_registry.test.s3_case import MIB, PART, S3FaultCase
@@ -226,12 +228,12 @@ class MemoryTests(S3FaultCase):
         lowest = [2 * PART]
         take = changed.budget.take
 
-        async def watched(count: int) -> int:
-            taken = await take(count)
+        async def watched(count: int) -> Buffer:
+            buffer = await take(count)
             lowest[0] = min(lowest[0], changed.budget.left)
-            return taken
+            return buffer
 
-        changed.budget.take = watched       # type: ignore[method-assign]
+        self.patch(changed.budget, "take", watched)
 
         async def push(number: int) -> None:
             writer = await changed.create_direct(f"u/{number}", f"b/{number}", len(TWELVE))
@@ -250,19 +252,43 @@ class BudgetTests(SynchronousTestCase):
         self.clock = Clock()
         self.budget = Budget(100, self.clock, "an_option")
 
-    def take(self, count: int) -> Deferred[int]:
+    def take(self, count: int) -> Deferred[Buffer]:
         return Deferred.fromCoroutine(self.budget.take(count))
 
     def test_in_order(self) -> None:
         """Nobody overtakes who wants more."""
-        self.assertEqual(self.successResultOf(self.take(80)), 80)
+        taken = self.successResultOf(self.take(80))
         large, small = self.take(50), self.take(10)
         self.assertNoResult(small)
-        self.budget.give(80)
-        self.assertEqual((self.successResultOf(large), self.successResultOf(small)), (50, 10))
+        taken.drop()
+        taken.drop()
+        self.successResultOf(large)
+        self.successResultOf(small)
+        self.assertEqual(self.budget.left, 40)
 
     def test_more_than_there_is(self) -> None:
-        self.assertEqual(self.successResultOf(self.take(1000)), 100)
+        """Of a part that is larger than the memory: nobody waits for it."""
+        failure = self.failureResultOf(self.take(101), StorageFailed)
+        self.assertIn("raise an_option", str(failure.value))
+
+    def test_full(self) -> None:
+        buffer = self.successResultOf(self.take(10))
+        self.assertEqual([buffer.add(memoryview(part)) for part in (b"1234567", b"890abc", b"x")], [7, 3, 0])
+        self.assertEqual(bytes(buffer.content), b"1234567890")
+
+    def test_gives_the_memory_back(self) -> None:
+        """All of it: no heap with holes."""
+        budget = Budget(64 * MIB, self.clock, "an_option")
+        buffers = [self.successResultOf(Deferred.fromCoroutine(budget.take(8 * MIB))) for _ in range(8)]
+        beside = []
+        for buffer in buffers * 100:
+            beside.append(b"x" * 20_000)            # what others keep meanwhile
+            for _ in range(3):
+                buffer.add(memoryview(b"y" * 28_000))
+        before = resident()
+        for buffer in buffers:
+            buffer.drop()
+        self.assertGreater(before - resident(), 63 * MIB)
 
     def test_not_for_ever(self) -> None:
         self.take(80)
@@ -270,7 +296,7 @@ class BudgetTests(SynchronousTestCase):
         self.clock.advance(PATIENCE)
         failure = self.failureResultOf(waiting, StoreUnavailable)
         self.assertIn("raise an_option", str(failure.value))
-        self.assertEqual(self.successResultOf(behind), 20)
+        self.successResultOf(behind)
         self.assertEqual(self.budget.left, 0)
 
     def test_cancelled(self) -> None:
@@ -278,7 +304,12 @@ class BudgetTests(SynchronousTestCase):
         waiting, behind = self.take(50), self.take(20)
         waiting.cancel()
         self.successResultOf(outcomes_of(waiting))
-        self.assertEqual(self.successResultOf(behind), 20)
+        self.successResultOf(behind)
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def outcomes_of(waiting: Deferred[Any]) -> Deferred[Any]:
@@ -295,6 +326,11 @@ class SizeTests(SynchronousTestCase):
             self.assertEqual(size(0) % MIB, 0)
         self.assertEqual(sizes(8 * MIB, 80 << 20)(0), 8 * MIB)
         self.assertLessEqual(sizes(8 * MIB, 5 * 10**12)(0), LARGEST)
+
+    def test_little_memory(self) -> None:
+        """They grow to what fits into it, and are no smaller than they have to be."""
+        self.assertEqual(sizes(8 * MIB, None, 40 * MIB)(9999), 40 * MIB)
+        self.assertEqual(sizes(8 * MIB, None, 4 * MIB)(9999), 8 * MIB)
 
     def test_unknown_length(self) -> None:
         """They grow, and 10 000 of them make 5 TB."""

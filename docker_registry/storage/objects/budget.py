@@ -3,36 +3,78 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from mmap import MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
-from docker_registry.errors import StoreUnavailable
+from docker_registry.errors import StorageFailed, StoreUnavailable
 
 PATIENCE = 60.0
 """Seconds that somebody waits for memory that slow transfers hold."""
+
+
+class Buffer:
+    """Room for bytes, outside the heap: it goes back to the system as a whole.
+
+    Bytes come in pieces of all sizes. Kept as they came, they would leave holes in the heap that take as much again.
+
+    :param give: told how many bytes others can have.
+    """
+
+    def __init__(self, size: int, give: Callable[[int], None]) -> None:
+        self._size = size
+        self._give = give
+        self._map = mmap(-1, max(size, 1), MAP_PRIVATE | MAP_ANONYMOUS)
+        with suppress(OSError):                 # a kernel without large pages: each small one costs a fault
+            self._map.madvise(MADV_HUGEPAGE)
+        self._filled = 0
+
+    def add(self, piece: memoryview) -> int:
+        """Keep the beginning of ``piece``; how much of it there was room for."""
+        count = min(len(piece), self._size - self._filled)
+        self._map[self._filled : self._filled + count] = piece[:count]
+        self._filled += count
+        return count
+
+    @property
+    def content(self) -> memoryview:
+        """What was kept."""
+        return memoryview(self._map)[: self._filled]
+
+    def drop(self) -> None:
+        """May be called twice."""
+        size, self._size = self._size, 0
+        with suppress(BufferError):             # somebody looks at it; it goes with the last who does
+            self._map.close()
+        self._give(size)
 
 
 class Budget:
     """Bytes, given in the order in which they were asked for.
 
     :param option: the one that says how much there is.
+    :ivar total: how much that is.
     :ivar left: that nobody has.
     """
 
     def __init__(self, total: int, clock: IReactorTime, option: str) -> None:
         self.left = total
-        self._total = total
+        self.total = total
         self._clock = clock
         self._option = option
         self._waiting: deque[tuple[Deferred[None], int]] = deque()
 
-    async def take(self, count: int) -> int:
-        """``count`` bytes, or all that there are if it is more; whoever took them gives them back.
+    async def take(self, count: int) -> Buffer:
+        """Room for ``count`` bytes; whoever took it drops it.
 
+        :raises StorageFailed: there will never be as many.
         :raises StoreUnavailable: others have them, and go on having them.
         """
-        count = min(count, self._total)
+        if count > self.total:
+            raise StorageFailed(f"a part of {count} bytes does not fit into the memory: raise {self._option}")
         if self._waiting or self.left < count:
             waiting: Deferred[None] = Deferred(self._leave)
             self._waiting.append((waiting, count))
@@ -42,9 +84,9 @@ class Budget:
                 raise StoreUnavailable(f"the memory for parts of uploads is in use: raise {self._option}") from None
         else:
             self.left -= count
-        return count
+        return Buffer(count, self._give)
 
-    def give(self, count: int) -> None:
+    def _give(self, count: int) -> None:
         self.left += count
         self._serve()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from docker_registry.storage.flows import Octets
 from docker_registry.storage.objects.session import Session
 
 
@@ -14,7 +15,7 @@ class Upload(Protocol):
     async def begin(self) -> None:
         """Comes before the first part."""
 
-    async def part(self, number: int, parts: Sequence[bytes]) -> None:
+    async def part(self, number: int, parts: Sequence[Octets]) -> None:
         """Send a part, the first one having number 0."""
 
     async def complete(self, size: int) -> None:
@@ -52,7 +53,7 @@ class Large(Protocol):
         :param joined: whether its pieces are those of an object now.
         """
 
-    async def publish(self, target: str, parts: Sequence[bytes]) -> None:
+    async def publish(self, target: str, parts: Sequence[Octets]) -> None:
         """Store an object of one part, in place of whatever stands there."""
 
     def upload(self, target: str) -> Upload:

@@ -8,7 +8,8 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.python.failure import Failure
 
 from docker_registry.deferreds import outcomes
-from docker_registry.storage.objects.budget import Budget
+from docker_registry.storage.flows import Octets
+from docker_registry.storage.objects.budget import Budget, Buffer
 
 MIB = 1 << 20
 
@@ -25,18 +26,20 @@ make 5 TB."""
 LARGEST = 512 * MIB
 
 
-def sizes(smallest: int, length: int | None) -> Callable[[int], int]:
+def sizes(smallest: int, length: int | None, largest: int = LARGEST) -> Callable[[int], int]:
     """How large each part of an object is, the first one having number 0.
 
     Parts are equal, as some stores insist, if the length is known; otherwise they grow in steps, which AWS and most
     others allow.
+
+    :param largest: that they grow to; what is longer than 10 000 of those has to say how long it is.
     """
     if length is not None:
         equal = max(smallest, -(-length // PARTS // MIB) * MIB if length > smallest * PARTS else smallest)
         while equal * PARTS < length:
             equal += MIB
         return lambda number: equal
-    largest = max(smallest, LARGEST)
+    largest = max(smallest, min(largest, LARGEST))
     return lambda number: min(smallest << min(number // STEP, 40), largest)
 
 
@@ -55,56 +58,55 @@ class Parts:
         budget: Budget,
         size: Callable[[int], int],
         length: int | None,
-        send: Callable[[int, Sequence[bytes]], Awaitable[None]],
+        send: Callable[[int, Sequence[Octets]], Awaitable[None]],
     ) -> None:
         self.count = 0
-        self.rest: list[bytes] = []
         self._budget = budget
         self._size = size
         self._left = length                     # to come, as far as is known
         self._send = send
-        self._held = 0                          # bytes in the rest
-        self._taken = 0                         # of memory, for the rest
+        self._buffer: Buffer | None = None      # the rest
         self._slots = DeferredSemaphore(AT_ONCE)
         self._running: set[Deferred[None]] = set()
         self._error: BaseException | None = None
 
+    @property
+    def rest(self) -> Sequence[Octets]:
+        return [self._buffer.content] if self._buffer is not None else []
+
     async def write(self, parts: Sequence[bytes]) -> None:
         """:raises Exception: what sending an earlier part came to."""
         for part in parts:
-            view = part
-            while view:
+            left = memoryview(part)
+            while left:
                 self._check()
-                room = self._size(self.count) - self._held
-                if not room:
-                    await self._depart()
-                    continue
-                if not self._taken:
-                    self._taken = await self._budget.take(self._expected())
-                piece, view = (view, b"") if len(view) <= room else (view[:room], view[room:])
-                self.rest.append(piece)
-                self._held += len(piece)
+                if self._buffer is None:
+                    self._buffer = await self._budget.take(self._expected())
+                taken = self._buffer.add(left)
+                if not taken:
+                    await self._depart(self._buffer)
+                left = left[taken:]
                 if self._left is not None:
-                    self._left = max(self._left - len(piece), 0)
+                    self._left = max(self._left - taken, 0)
 
     def _expected(self) -> int:
         size = self._size(self.count)
-        return size if self._left is None else max(min(size, self._left), MIB)
+        return size if self._left is None else min(size, max(self._left, MIB))
 
-    async def _depart(self) -> None:
+    async def _depart(self, buffer: Buffer) -> None:
         """Send what is full, and begin anew."""
         await self._slots.acquire()
-        number, parts, taken = self.count, self.rest, self._taken
-        self.count, self.rest, self._held, self._taken = number + 1, [], 0, 0
-        sending = Deferred.fromCoroutine(self._sent(number, parts, taken))
+        number = self.count
+        self.count, self._buffer = number + 1, None
+        sending = Deferred.fromCoroutine(self._sent(number, buffer))
         self._running.add(sending)
         sending.addBoth(self._arrived, sending)
 
-    async def _sent(self, number: int, parts: Sequence[bytes], taken: int) -> None:
+    async def _sent(self, number: int, buffer: Buffer) -> None:
         try:
-            await self._send(number, parts)
+            await self._send(number, [buffer.content])
         finally:
-            self._budget.give(taken)
+            buffer.drop()
             self._slots.release()
 
     def _arrived(self, result: Failure | None, sending: Deferred[None]) -> None:
@@ -112,12 +114,12 @@ class Parts:
         if isinstance(result, Failure) and self._error is None:
             self._error = result.value
 
-    def begin_with(self, rest: Sequence[bytes], taken: int) -> None:
+    def begin_with(self, buffer: Buffer) -> None:
         """Bytes that are stored, and may become part of a larger part.
 
-        :param taken: of the budget for them; given back from here.
+        :param buffer: dropped from here.
         """
-        self.rest, self._held, self._taken = list(rest), sum(map(len, rest)), taken
+        self._buffer = buffer
 
     async def settled(self) -> None:
         """Wait until all that was sent has arrived.
@@ -135,9 +137,9 @@ class Parts:
             each.cancel()
         while self._running:
             await outcomes(*(_followed(each) for each in self._running))
-        self._budget.give(self._taken)
-        self._taken = self._held = 0
-        self.rest = []
+        if self._buffer is not None:
+            self._buffer.drop()
+            self._buffer = None
 
     def _check(self) -> None:
         if self._error is not None:

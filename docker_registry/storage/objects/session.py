@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from docker_registry.errors import Damaged, NotFound
+from docker_registry.storage.flows import Octets
 from docker_registry.storage.objects.store import Head, Objects
 
 RECORD = 576 << 20
@@ -59,7 +60,7 @@ class Session:
     key: str
     naming: Naming
     runs: tuple[Run, ...]
-    rest: Sequence[bytes]
+    rest: Sequence[Octets]
 
     @property
     def size(self) -> int:
@@ -70,7 +71,7 @@ class Session:
             Piece(self.naming(self.key, run.name, number), run.size) for run in self.runs for number in range(run.count)
         ]
 
-    def body(self) -> tuple[Sequence[bytes], str]:
+    def body(self) -> tuple[Sequence[Octets], str]:
         """As it is stored: content and meta-data."""
         runs = json.dumps([[run.name, run.count, run.size] for run in self.runs]).encode()
         return [*self.rest, runs], f"{self.size} {sum(map(len, self.rest))}"

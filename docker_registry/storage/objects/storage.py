@@ -100,15 +100,18 @@ class ObjectStorage:
     @deferred
     async def resume(self, key: str, offset: int) -> IWriter:
         whole = self._whole(key)
-        taken = await self.budget.take(self._part_size)
+        buffer = await self.budget.take(self._part_size)
         try:
             session, head = await self._session(whole)
             session = await session.cut(self._objects, offset)
+            writer = self._writer(whole, session)
+            if writer.size > self._part_size:
+                buffer.drop()
+                buffer = await self.budget.take(writer.size)
         except BaseException:
-            self.budget.give(taken)
+            buffer.drop()
             raise
-        writer = self._writer(whole, session)
-        writer.begin(session, head.tag, taken)
+        writer.begin(session, head.tag, buffer)
         return writer
 
     def _writer(self, whole: str, session: Session | None) -> SessionWriter:

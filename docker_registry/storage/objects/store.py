@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from docker_registry.errors import StorageFailed
+from docker_registry.storage.flows import Octets
 from docker_registry.storage.http import Answer
 
 HASTY = 64 << 10
@@ -80,7 +81,7 @@ class Objects(Protocol):
     ) -> Page:
         """Keys in byte order, and in place of those with ``delimiter`` behind the prefix what they have in common."""
 
-    async def put(self, key: str, parts: Sequence[bytes], session: str = "") -> str:
+    async def put(self, key: str, parts: Sequence[Octets], session: str = "") -> str:
         """Store an object; its tag.
 
         :param session: of an upload that is not finished, see `Head`.

@@ -19,8 +19,9 @@ from zope.interface import implementer
 from docker_registry.deferreds import Shared, deferred, together
 from docker_registry.errors import StorageError, StorageFailed
 from docker_registry.storage.files import show
+from docker_registry.storage.flows import Octets
 from docker_registry.storage.interface import Digester, IWriter
-from docker_registry.storage.objects.budget import Budget
+from docker_registry.storage.objects.budget import Budget, Buffer
 from docker_registry.storage.objects.large import Large
 from docker_registry.storage.objects.parts import Parts, sizes
 from docker_registry.storage.objects.session import Run, Session
@@ -74,6 +75,7 @@ class SessionWriter(_Writer):
     """For bytes whose final key is told at the end, and that can be resumed.
 
     :param session: what is stored of it; ``None`` if it begins.
+    :ivar size: of each piece in bytes.
     """
 
     def __init__(
@@ -89,26 +91,28 @@ class SessionWriter(_Writer):
     ) -> None:
         super().__init__(objects, large, runner, prefix, key)
         # All pieces of a run are of one size, and so is the first: it may begin with what was behind larger ones.
-        self._size = size = max(size, 0 if session is None else sum(map(len, session.rest)))
+        self.size = size = max(size, 0 if session is None else sum(map(len, session.rest)))
         self._run = secrets.token_hex(6)
         self._before = () if session is None else session.runs
         self._is_recorded = session is not None
         self._parts = Parts(budget, lambda number: size, None, self._send)
 
-    def begin(self, session: Session, mark: str, taken: int) -> None:
+    def begin(self, session: Session, mark: str, buffer: Buffer) -> None:
         """Go on behind what is stored.
 
-        :param taken: of the budget, for what is behind the last piece.
+        :param buffer: room for one piece.
         """
         self.offset, self.mark = session.size, mark
-        self._parts.begin_with(session.rest, taken)
+        for part in session.rest:
+            buffer.add(memoryview(part))
+        self._parts.begin_with(buffer)
 
     async def _begin(self) -> None:
         if not self._is_recorded:
             await self._record(self._session(self._before, []))     # found though its writer comes to nothing
         await self._large.begin(self._key, self._run)
 
-    async def _send(self, number: int, parts: Sequence[bytes]) -> None:
+    async def _send(self, number: int, parts: Sequence[Octets]) -> None:
         await self._begun()
         await self._objects.put(self._large.piece(self._key, self._run, number), parts)
 
@@ -116,12 +120,12 @@ class SessionWriter(_Writer):
         self.mark = await self._objects.put(self._key, *session.body())
         self._is_recorded = True
 
-    def _session(self, runs: tuple[Run, ...], rest: Sequence[bytes]) -> Session:
+    def _session(self, runs: tuple[Run, ...], rest: Sequence[Octets]) -> Session:
         return Session(self._key, self._large.piece, runs, rest)
 
     def _whole(self) -> Session:
         """All that was written."""
-        own = (Run(self._run, self._parts.count, self._size),) if self._parts.count else ()
+        own = (Run(self._run, self._parts.count, self.size),) if self._parts.count else ()
         return self._session((*self._before, *own), list(self._parts.rest))
 
     @deferred
@@ -177,12 +181,12 @@ class DirectWriter(_Writer):
     ) -> None:
         super().__init__(objects, large, runner, prefix, key)
         self._upload = large.upload(key)
-        self._parts = Parts(budget, sizes(size, length), length, self._send)
+        self._parts = Parts(budget, sizes(size, length, budget.total // 2), length, self._send)
 
     async def _begin(self) -> None:
         await self._upload.begin()
 
-    async def _send(self, number: int, parts: Sequence[bytes]) -> None:
+    async def _send(self, number: int, parts: Sequence[Octets]) -> None:
         await self._begun()
         await self._upload.part(number, parts)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from twisted.logger import Logger
 
 from docker_registry.errors import Damaged, NotFound, StorageFailed, Transient
+from docker_registry.storage.flows import Octets
 from docker_registry.storage.http import Answer, clean
 from docker_registry.storage.interface import SMALL
 from docker_registry.storage.objects.store import HASTY, Head, Page, Refused
@@ -116,7 +117,7 @@ class Bucket:
 
     # Writing
 
-    async def put(self, key: str, parts: Sequence[bytes], session: str = "") -> str:
+    async def put(self, key: str, parts: Sequence[Octets], session: str = "") -> str:
         """Store an object; its tag.
 
         :param session: of an upload that is not finished.
@@ -165,7 +166,7 @@ class Bucket:
             raise StorageFailed(f"{key}: the store gave an upload no id")
         return upload
 
-    async def part(self, key: str, upload: str, number: int, parts: Sequence[bytes]) -> str:
+    async def part(self, key: str, upload: str, number: int, parts: Sequence[Octets]) -> str:
         """Send a part, from number 1 on; its tag."""
         query = {"partNumber": str(number), "uploadId": upload}
         return await self.client.ask("PUT", key, _tag, query, body=parts, payload=await self._sum(parts))
@@ -258,7 +259,7 @@ class Bucket:
     def _source(self, key: str) -> str:
         return quoted(f"{self.client.place.bucket}/{key}")
 
-    async def _sum(self, parts: Sequence[bytes]) -> str:
+    async def _sum(self, parts: Sequence[Octets]) -> str:
         if sum(map(len, parts)) <= HASTY:
             return _sha256(parts)
         return await self._runner.slow(_sha256, parts)
@@ -269,7 +270,7 @@ async def _tag(answer: Answer) -> str:
     return answer.header("etag") or ""
 
 
-def _sha256(parts: Sequence[bytes]) -> str:
+def _sha256(parts: Sequence[Octets]) -> str:
     found = hashlib.sha256()
     for part in parts:
         found.update(part)

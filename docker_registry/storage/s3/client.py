@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from docker_registry.errors import NotFound, StorageError, StorageFailed, StoreUnavailable
+from docker_registry.storage.flows import Octets
 from docker_registry.storage.http import Answer, Http
 from docker_registry.storage.retries import Retries
 from docker_registry.storage.s3 import errors
@@ -84,7 +85,7 @@ class Client:
         read: Callable[[Answer], Awaitable[R]],
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        body: Sequence[bytes] | None = None,
+        body: Sequence[Octets] | None = None,
         *,
         payload: str = EMPTY,
         stream: bool = False,

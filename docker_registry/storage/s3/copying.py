@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from docker_registry.deferreds import together
 from docker_registry.errors import StorageError
+from docker_registry.storage.flows import Octets
 from docker_registry.storage.objects.parts import PARTS
 from docker_registry.storage.objects.session import Piece
 from docker_registry.storage.s3.bucket import COPIED, Bucket
@@ -39,7 +40,7 @@ async def copy(
     return await _complete(bucket, target, upload, part, -(-size // RANGE), size)
 
 
-async def join(bucket: Bucket, pieces: Sequence[Piece], rest: Sequence[bytes], target: str, scratch: str) -> None:
+async def join(bucket: Bucket, pieces: Sequence[Piece], rest: Sequence[Octets], target: str, scratch: str) -> None:
     """Make one object of several, and of bytes that are at hand, in one step.
 
     :param pieces: of 5 MiB at least each.

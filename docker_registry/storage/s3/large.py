@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from docker_registry.storage.flows import Octets
 from docker_registry.storage.objects.session import Session
 from docker_registry.storage.s3.bucket import Bucket
 from docker_registry.storage.s3.copying import give_up, join
@@ -22,7 +23,7 @@ class PartsUpload:
     async def begin(self) -> None:
         self._id = await self._bucket.begin(self._key)
 
-    async def part(self, number: int, parts: Sequence[bytes]) -> None:
+    async def part(self, number: int, parts: Sequence[Octets]) -> None:
         self._tags[number] = await self._bucket.part(self._key, self._id, number + 1, parts)
 
     async def complete(self, size: int) -> None:
@@ -55,7 +56,7 @@ class Joined:
         elif is_recorded:
             await self._bucket.delete(session.key)
 
-    async def publish(self, target: str, parts: Sequence[bytes]) -> None:
+    async def publish(self, target: str, parts: Sequence[Octets]) -> None:
         await self._bucket.put(target, parts)
 
     def upload(self, target: str) -> PartsUpload:
