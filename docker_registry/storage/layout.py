@@ -21,6 +21,11 @@
     images/_uploads/<uuid>                                        layers while they are pushed; ours
     repositories/<ns>/<name>/tag_<tag>, _index_images, ...        of docker-registry 0.x; a ``tag_`` file counts only
                                                                   while the link above is absent
+    glance/                                                       beside a store whose content is in Glance; ours
+      images/<key>                                                which image holds what is at the key
+      diverted/<hash>                                             a key whose content is to go to Glance, and is not yet
+      quarantine/<time>                                           which image held what was taken out of service
+      store                                                       tells our images from those of others
 
 A link's content is a digest as text. Components of a repository's name cannot begin with ``_``, so names and the parts
 above never meet.
@@ -28,7 +33,10 @@ above never meet.
 
 from __future__ import annotations
 
+import hashlib
+
 from docker_registry.digest import Digest
+from docker_registry.errors import DigestInvalid
 from docker_registry.names import ImageId, Repository, Tag, UploadId
 
 ROOT = "docker/registry/v2"
@@ -36,6 +44,8 @@ IMAGES = "images"
 OLD_REPOSITORIES = "repositories"
 OLD_TAG, OLD_METADATA = "tag_", "_json"
 REPOSITORIES = f"{ROOT}/repositories"
+CONTENT = f"{ROOT}/blobs/"
+GLANCE = "glance"
 
 
 def blob(digest: Digest) -> str:
@@ -223,3 +233,53 @@ def old_private(directory: str) -> str:
 def probe(name: UploadId) -> str:
     """What is written to see whether writing works."""
     return f"{IMAGES}/_probe/{name}"
+
+
+def content_digest(key: str) -> Digest | None:
+    """Of the blob or manifest at ``key``; ``None`` if none can be there."""
+    try:
+        _, algorithm, _, digits, _ = key.rsplit("/", 4)
+        digest = Digest.parse(f"{algorithm}:{digits}")
+    except (ValueError, DigestInvalid):
+        return None
+    return digest if key == blob(digest) else None
+
+
+def is_content(key: str) -> bool:
+    """Whether a blob or a manifest can be there: large, and never changed."""
+    return key.startswith(CONTENT) and content_digest(key) is not None
+
+
+def leads_to_content(prefix: str) -> bool:
+    """Whether it is a key of that kind, or what one begins with."""
+    shorter, longer = sorted((f"{prefix}/" if prefix else "", CONTENT), key=len)
+    return longer.startswith(shorter)
+
+
+def glance_image(key: str) -> str:
+    """Which image holds what is at ``key``."""
+    return f"{GLANCE}/images/{key}"
+
+
+def glance_images(prefix: str) -> str:
+    """The same of all keys below a prefix."""
+    return f"{GLANCE}/images/{prefix}" if prefix else f"{GLANCE}/images"
+
+
+def glance_diverted(key: str) -> str:
+    """There if what is at ``key`` is to be moved to Glance."""
+    return f"{GLANCE}/diverted/{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def glance_all_diverted() -> str:
+    return f"{GLANCE}/diverted"
+
+
+def glance_quarantine(name: str = "") -> str:
+    """Which image held what was taken out of service; without a name, where all of them are."""
+    return f"{GLANCE}/quarantine/{name}" if name else f"{GLANCE}/quarantine"
+
+
+def glance_store() -> str:
+    """What tells our images from those of other registries in the same project."""
+    return f"{GLANCE}/store"

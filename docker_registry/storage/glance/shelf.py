@@ -1,0 +1,253 @@
+"""Bytes as images: put there, compared with what was sent, and found again.
+
+What is put there has an image of its own each time, since an id can be used once, and one that is not whole is deleted
+and never gone on with. An image tells by two properties whose it is: so that others' images are never touched, and that
+records that are lost can be made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from docker_registry.digest import Hash
+from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed, Transient
+from docker_registry.storage.files import SmallReader
+from docker_registry.storage.flows import Body
+from docker_registry.storage.glance.errors import Conflict, Deactivated, Gone
+from docker_registry.storage.glance.images import ACTIVE, UNFINISHED, Image, Images, Page, new_id
+from docker_registry.storage.glance.records import Record
+from docker_registry.storage.http import Answer
+from docker_registry.storage.interface import IReader
+from docker_registry.storage.resuming import ResumingReader
+from docker_registry.storage.retries import Retries
+
+KEY, STORE = "docker_registry_key", "docker_registry_store"
+"""Properties: what the image holds, and for which registry."""
+
+SURE = 60.0
+"""Seconds for which an image that was looked at is believed to be as it was."""
+
+MOST_SURE = 10_000
+
+PROBE = b"probe"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is put on the shelf once.
+
+    :ivar size: in bytes, ``None`` if it is not known before the end.
+    :ivar hash: of all of it, asked for when it was sent.
+    :ivar close: called in any case at the end.
+    """
+
+    body: Body
+    size: int | None
+    hash: Callable[[], Hash]
+    close: Callable[[], object] = lambda: None
+
+
+class SourceFailed(Exception):
+    """Bytes that were on their way to Glance could not be read: it is not Glance that fails.
+
+    :ivar error: why.
+    """
+
+    def __init__(self, error: StorageError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class Shelf:
+    """:param retries: of all that it takes to put something there.
+    :ivar store: the value of `STORE`; set when that is known.
+    :ivar algorithm: that Glance hashes with.
+    """
+
+    log = Logger()
+
+    def __init__(self, images: Images, retries: Retries, clock: IReactorTime) -> None:
+        self.store = ""
+        self.algorithm = "sha512"
+        self._images = images
+        self._retries = retries
+        self._clock = clock
+        self._sure: dict[str, float] = {}
+        self._discarding: set[Deferred[None]] = set()
+
+    # Writing
+
+    async def put(self, key: str, load: Callable[[], Awaitable[Load]]) -> Record:
+        """A new image with the bytes, tried again while that helps.
+
+        :param load: makes it anew for each try.
+        :raises StoreUnavailable: Glance fails.
+        :raises StorageFull: a quota.
+        """
+
+        async def attempt(_: float) -> Record:
+            return await self.put_once(key, await load())
+
+        try:
+            return await self._retries(attempt)
+        except SourceFailed as failed:
+            raise failed.error from None
+
+    async def put_once(self, key: str, load: Load) -> Record:
+        """:raises Transient: and the next try may succeed."""
+        image = new_id()
+        try:
+            await self._images.create(image, {KEY: key, STORE: self.store}, once=True)
+            await self._images.upload(image, load.body, load.size)
+            return await self._compared(image, load)
+        except (Conflict, Gone) as error:
+            self._discard(image)
+            raise Transient(f"image {image}: {error}") from error
+        except BaseException:
+            self._discard(image)
+            raise
+        finally:
+            load.close()
+
+    async def _compared(self, image: str, load: Load) -> Record:
+        found = await self._images.show(image)
+        if found.status != ACTIVE:
+            raise Transient(f"image {image} is {found.status} when all its bytes were sent")
+        if not found.hash:
+            raise StorageFailed("Glance does not say what it has: os_hash_value is missing")
+        if found.hash_algorithm != self.algorithm:
+            if found.hash_algorithm not in hashlib.algorithms_available:
+                raise StorageFailed(f"Glance hashes with {found.hash_algorithm}: set hashing_algorithm to sha512")
+            self.algorithm = found.hash_algorithm
+            raise Transient(f"Glance hashes with {found.hash_algorithm}")
+        if found.hash != load.hash().hexdigest() or load.size not in (None, found.size):
+            raise Transient(f"image {image} has other bytes than were sent")
+        self._sure[image] = self._clock.seconds()
+        return Record(image, found.size or 0, found.hash_algorithm, found.hash, found.checksum)
+
+    def new_hash(self) -> Hash:
+        """For bytes that are going to be put there."""
+        return hashlib.new(self.algorithm)
+
+    async def remove(self, image: str) -> None:
+        """:raises StorageError: it may still be there."""
+        self._sure.pop(image, None)
+        await self._images.delete(image)
+
+    def discard(self, image: str) -> None:
+        """Remove it while nobody waits. If that fails it is found by its age."""
+        self._sure.pop(image, None)
+        self._discard(image)
+
+    def _discard(self, image: str) -> None:
+        discarding = Deferred.fromCoroutine(self._images.delete(image, once=True))
+        self._discarding.add(discarding)
+        discarding.addErrback(self._left, image).addBoth(lambda _: self._discarding.discard(discarding))
+
+    def _left(self, failure: Failure, image: str) -> None:
+        self.log.debug("image {image} is left: {error}", image=image, error=failure.value)
+
+    def stop(self) -> None:
+        """Whatever is still being removed is left."""
+        for each in list(self._discarding):
+            each.cancel()
+
+    # Reading
+
+    async def verify(self, key: str, record: Record) -> None:
+        """Whether the image is there and as it was, as known for `SURE` seconds.
+
+        :raises NotFound: somebody has deleted it.
+        :raises Damaged: it is another one.
+        :raises Deactivated: it may not be read now.
+        """
+        if self._clock.seconds() - self._sure.get(record.image, -SURE) < SURE:
+            return
+        self._judge(key, record, await self._images.show(record.image))
+        if len(self._sure) >= MOST_SURE:
+            self._sure.pop(next(iter(self._sure)))
+        self._sure[record.image] = self._clock.seconds()
+
+    def _judge(self, key: str, record: Record, found: Image) -> None:
+        if found.status == "deactivated":
+            raise Deactivated(f"{key}: image {found.id} is deactivated: openstack image set --activate {found.id}")
+        if found.status in UNFINISHED:
+            raise Damaged(f"{key}: image {found.id} has lost its bytes: it is {found.status}")
+        if found.status != ACTIVE:
+            raise NotFound(f"{key}: image {found.id} is {found.status}")
+        if (found.size, found.hash_algorithm, found.hash) != (record.size, record.algorithm, record.hash):
+            raise Damaged(f"{key}: image {found.id} is not what was stored: its size or os_hash_value has changed")
+
+    async def open(self, key: str, record: Record, modified: float, offset: int) -> IReader:
+        """Its bytes have begun to come.
+
+        :raises NotFound, Damaged, Deactivated: as `verify`.
+        """
+
+        async def more(at: int) -> Answer:
+            return await self._download(key, record, at)
+
+        try:
+            if offset >= record.size:
+                await self.verify(key, record)
+                return SmallReader(b"", record.size, modified)
+            return ResumingReader(key, record.size, modified, more, await more(offset), offset)
+        except (NotFound, Damaged):
+            self._sure.pop(record.image, None)
+            raise
+
+    async def _download(self, key: str, record: Record, offset: int) -> Answer:
+        download = await self._images.download(record.image, offset)
+        if download is None:
+            raise Damaged(f"{key}: image {record.image} has lost its bytes")
+        if download.size != record.size or download.checksum not in ("", record.checksum):
+            download.answer.close()
+            raise Damaged(f"{key}: image {record.image} is not what was stored: its size or checksum has changed")
+        return download.answer
+
+    # What is there
+
+    async def page(self, marker: str) -> Page:
+        """Images of this registry, as lists have them."""
+        return await self._images.page({STORE: self.store}, marker)
+
+    async def probe(self) -> None:
+        """Write, read and delete.
+
+        :raises StorageError: that cannot be done; the text says which of it.
+        """
+        step = "create an image and write to it"
+        record: Record | None = None
+
+        async def load() -> Load:
+            return Load([PROBE], len(PROBE), lambda: hashlib.new(self.algorithm, PROBE))
+
+        try:
+            for is_last in (False, True):
+                try:
+                    record = await self.put_once("probe", await load())
+                    break
+                except Transient:
+                    if is_last:
+                        raise
+            assert record is not None
+            step = "read an image"
+            reader = await self.open("probe", record, 0.0, 0)
+            if await reader.read(len(PROBE)) != PROBE:
+                raise StorageFailed("other bytes came back than were written")
+            step = "delete an image"
+            await self.remove(record.image)
+            record = None
+        except StorageError as error:
+            kind = type(error) if isinstance(error, Transient) else StorageFailed
+            raise kind(f"Glance: cannot {step}: {error}") from error
+        finally:
+            if record is not None:
+                self._discard(record.image)
