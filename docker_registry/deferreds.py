@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -130,6 +131,40 @@ class Shield:
         else:
             idle.callback(None)
         return idle
+
+
+class Turns(Generic[K]):
+    """One at a time, by key, in this process."""
+
+    def __init__(self) -> None:
+        self._locks: dict[K, DeferredLock] = {}
+
+    @asynccontextmanager
+    async def held(self, key: K) -> AsyncIterator[None]:
+        """Wait until nobody has it, and have it in the block."""
+        lock = self._locks.setdefault(key, DeferredLock())
+        await lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+            if not lock.locked and not lock.waiting:
+                self._locks.pop(key, None)
+
+    @contextmanager
+    def tried(self, key: K) -> Iterator[bool]:
+        """Whether nobody has it; if so, have it in the block. Nobody waits."""
+        if key in self._locks:
+            yield False
+            return
+        lock = self._locks[key] = DeferredLock()
+        lock.acquire()
+        try:
+            yield True
+        finally:
+            lock.release()
+            if not lock.locked:
+                self._locks.pop(key, None)
 
 
 class Shared(Generic[K, R]):

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import AsyncIterator, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from docker_registry.deferreds import Turns
 from docker_registry.registry.shared import Exclusion
 
 FIRST, LONGEST = 0.001, 0.016
@@ -33,47 +33,35 @@ class Locks:
     def __init__(self, clock: IReactorTime, exclusion: Exclusion | None = None) -> None:
         self._clock = clock
         self._exclusion = exclusion
-        self._locks: dict[Hashable, DeferredLock] = {}
+        self._turns: Turns[Hashable] = Turns()
 
     @asynccontextmanager
     async def held(self, name: Hashable) -> AsyncIterator[None]:
         """Wait until nobody has it, in this process or another, and have it in the block."""
         number = _number(name) if self._exclusion else 0
-        key = number or name
-        lock = self._locks.setdefault(key, DeferredLock())
-        await lock.acquire()
-        try:
+        async with self._turns.held(number or name):
             if self._exclusion is None:
                 yield
-            else:
-                await self._take(self._exclusion, number)
-                try:
-                    yield
-                finally:
-                    self._exclusion.give(number)
-        finally:
-            lock.release()
-            if not lock.locked and not lock.waiting:
-                self._locks.pop(key, None)
+                return
+            await self._take(self._exclusion, number)
+            try:
+                yield
+            finally:
+                self._exclusion.give(number)
 
     @contextmanager
     def tried(self, name: Hashable) -> Iterator[bool]:
         """Whether nobody has it; if so, have it in the block. Nobody waits."""
         number = _number(name) if self._exclusion else 0
-        key = number or name
-        if key in self._locks or (self._exclusion is not None and not self._exclusion.take(number)):
-            yield False
-            return
-        lock = self._locks[key] = DeferredLock()
-        lock.acquire()
-        try:
-            yield True
-        finally:
-            if self._exclusion is not None:
-                self._exclusion.give(number)
-            lock.release()
-            if not lock.locked:
-                self._locks.pop(key, None)
+        with self._turns.tried(number or name) as is_free:
+            if not is_free or (self._exclusion is not None and not self._exclusion.take(number)):
+                yield False
+                return
+            try:
+                yield True
+            finally:
+                if self._exclusion is not None:
+                    self._exclusion.give(number)
 
     async def _take(self, exclusion: Exclusion, number: int) -> None:
         turn = number + 1

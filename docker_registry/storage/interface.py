@@ -260,3 +260,38 @@ class ILeftovers(Interface):
 
     def remove_leftover(leftover: Leftover) -> Deferred[None]:
         """What has gone meanwhile is no error."""
+
+
+class IChores(Interface):
+    """A store that has something to do beside requests, in one of the processes that share it."""
+
+    def begin_chores() -> None:
+        """Called in that process when it has started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diverting:
+    """What a store that may write elsewhere has come to, as one process knows it.
+
+    :ivar reason: why it writes elsewhere now; empty if it does not.
+    :ivar since: seconds since the epoch, when that began; 0 if it does not.
+    :ivar diverted: objects that were written elsewhere.
+    :ivar moved: objects that were moved back.
+    :ivar waiting: objects that are still to be moved back, if this process sees to that; 0 otherwise.
+    """
+
+    reason: str
+    since: float
+    diverted: int
+    moved: int
+    waiting: int
+
+
+class IDiverts(Interface):
+    """A store that writes elsewhere while it fails, and moves that back when it works again."""
+
+    def diverting() -> Diverting:
+        """How things stand."""
+
+    def waiting() -> Deferred[int]:
+        """Objects that are to be moved back, counted now; a thousand may be more."""

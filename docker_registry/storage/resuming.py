@@ -8,7 +8,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from docker_registry.deferreds import deferred
-from docker_registry.errors import NotFound, StorageFailed, Transient
+from docker_registry.errors import Damaged, NotFound, StorageFailed, Transient
 from docker_registry.storage.http import Answer
 from docker_registry.storage.interface import IReader
 
@@ -52,7 +52,7 @@ class ResumingReader:
                 piece = await self._answer.read(min(count, self.size - self._at))
             except Transient as error:
                 piece, reason = b"", str(error)
-            except (NotFound, StorageFailed) as error:
+            except (NotFound, Damaged, StorageFailed) as error:
                 raise StorageFailed(f"{self._name} changed while it was read") from error
             if piece:
                 self._at += len(piece)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,19 +14,35 @@ from twisted.trial.unittest import TestCase
 
 from docker_registry.storage.clouds import cloud
 from docker_registry.storage.glance.images import Images, new_id
+from docker_registry.storage.glance.shelf import Shelf
 from docker_registry.storage.http import Http, Patience
 from docker_registry.storage.keystone import Keystone, Wanted
 from docker_registry.storage.retries import Retries
 from docker_registry.storage.tokens import Service
 from docker_registry.test.servers.faults import FaultProxy
 from docker_registry.test.servers.stores import glance
-from docker_registry.threads import Threads
+from docker_registry.threads import Runner, Threads
 
 reactor: Any = _reactor
 
 
 def port_of(url: str) -> int:
     return urlsplit(url).port or 0
+
+
+def shelf_of(
+    environ: dict[str, str], reactor: Any, runner: Runner, *, url: str = "", patience: Patience | None = None,
+    retries: Retries | None = None, **given: str,
+) -> tuple[Shelf, Callable[[], Awaitable[None]]]:
+    """Images of a project, and what gives up the connections to them.
+
+    :param url: of Glance, if it is not the catalogue's.
+    :param given: options of the login that are not as ``environ`` says.
+    """
+    http = Http(reactor, patience=patience)
+    retries = retries or Retries(reactor)
+    keystone = Keystone(http, cloud(given, environ, []).login, Wanted("image", url=url), retries)
+    return Shelf(Images(Service(http, keystone, reactor), retries, runner, patience), retries, reactor), http.close
 
 
 class GlanceCase(TestCase):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -87,15 +88,15 @@ class Records:
         await self._alternate.put(layout.glance_image(key), _bytes(record))
 
     async def remove(self, key: str) -> Record | None:
-        """The one that there was, if it could be read."""
+        """The one that there was, if it could be read.
+
+        :raises NotFound: there was none.
+        """
         try:
             found = await self.find(key)
         except Damaged:
             found = None
-        try:
-            await self._alternate.delete(layout.glance_image(key))
-        except NotFound:
-            return None
+        await self._alternate.delete(layout.glance_image(key))
         return None if found is None else found[0]
 
     async def touch(self, key: str) -> None:
@@ -125,10 +126,10 @@ class Records:
 
     # Out of service
 
-    async def take_out(self, key: str, name: str) -> Record | None:
-        """Keep the record elsewhere; the image stays. ``None`` if there is none.
+    async def take_out(self, key: str) -> Record | None:
+        """Keep the record elsewhere; the image stays. It is returned if it could be read.
 
-        :param name: where it is kept.
+        :raises NotFound: there is none.
         """
         try:
             found = await self.find(key)
@@ -136,8 +137,8 @@ class Records:
             await self._alternate.quarantine(layout.glance_image(key))
             return None
         if found is None:
-            return None
-        await self._alternate.put(layout.glance_quarantine(name), _bytes(Taken(key, found[0].image)))
+            raise NotFound(key)
+        await self._alternate.put(layout.glance_quarantine(str(time.time_ns())), _bytes(Taken(key, found[0].image)))
         await self.remove(key)
         return found[0]
 
@@ -197,7 +198,7 @@ def _parsed(kind: type[T], content: bytes, key: str) -> T:
     except (ValueError, TypeError, RecursionError):
         raise Damaged(f"what is said of {key} cannot be read") from None
     for name, wanted in kind.__annotations__.items():
-        known = {"str": str, "int": int, "float": (int, float)}[wanted]
+        known: tuple[type, ...] = {"str": (str,), "int": (int,), "float": (int, float)}[wanted]
         if not isinstance(getattr(value, name), known):
             raise Damaged(f"what is said of {key} cannot be read")
     return value

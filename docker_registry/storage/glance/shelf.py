@@ -40,17 +40,25 @@ PROBE = b"probe"
 
 
 @dataclass(frozen=True, slots=True)
+class Sum:
+    """Of bytes that are on their way: what somebody computes while they pass."""
+
+    algorithm: str
+    hash: Hash
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """What is put on the shelf once.
 
     :ivar size: in bytes, ``None`` if it is not known before the end.
-    :ivar hash: of all of it, asked for when it was sent.
+    :ivar sum: of all of it, when it was sent.
     :ivar close: called in any case at the end.
     """
 
     body: Body
     size: int | None
-    hash: Callable[[], Hash]
+    sum: Sum
     close: Callable[[], object] = lambda: None
 
 
@@ -90,15 +98,13 @@ class Shelf:
         :param load: makes it anew for each try.
         :raises StoreUnavailable: Glance fails.
         :raises StorageFull: a quota.
+        :raises SourceFailed: what is to be put there cannot be read.
         """
 
         async def attempt(_: float) -> Record:
             return await self.put_once(key, await load())
 
-        try:
-            return await self._retries(attempt)
-        except SourceFailed as failed:
-            raise failed.error from None
+        return await self._retries(attempt)
 
     async def put_once(self, key: str, load: Load) -> Record:
         """:raises Transient: and the next try may succeed."""
@@ -122,22 +128,25 @@ class Shelf:
             raise Transient(f"image {image} is {found.status} when all its bytes were sent")
         if not found.hash:
             raise StorageFailed("Glance does not say what it has: os_hash_value is missing")
-        if found.hash_algorithm != self.algorithm:
+        if found.hash_algorithm != load.sum.algorithm:
             if found.hash_algorithm not in hashlib.algorithms_available:
                 raise StorageFailed(f"Glance hashes with {found.hash_algorithm}: set hashing_algorithm to sha512")
             self.algorithm = found.hash_algorithm
             raise Transient(f"Glance hashes with {found.hash_algorithm}")
-        if found.hash != load.hash().hexdigest() or load.size not in (None, found.size):
+        if found.hash != load.sum.hash.hexdigest() or load.size not in (None, found.size):
             raise Transient(f"image {image} has other bytes than were sent")
         self._sure[image] = self._clock.seconds()
         return Record(image, found.size or 0, found.hash_algorithm, found.hash, found.checksum)
 
-    def new_hash(self) -> Hash:
+    def new_sum(self) -> Sum:
         """For bytes that are going to be put there."""
-        return hashlib.new(self.algorithm)
+        return Sum(self.algorithm, hashlib.new(self.algorithm))
 
     async def remove(self, image: str) -> None:
-        """:raises StorageError: it may still be there."""
+        """What is not there is no error.
+
+        :raises StorageError: it may still be there.
+        """
         self._sure.pop(image, None)
         await self._images.delete(image)
 
@@ -191,14 +200,14 @@ class Shelf:
         :raises NotFound, Damaged, Deactivated: as `verify`.
         """
 
-        async def more(at: int) -> Answer:
+        async def ask(at: int) -> Answer:
             return await self._download(key, record, at)
 
         try:
             if offset >= record.size:
                 await self.verify(key, record)
                 return SmallReader(b"", record.size, modified)
-            return ResumingReader(key, record.size, modified, more, await more(offset), offset)
+            return ResumingReader(key, record.size, modified, await ask(offset), offset, ask)
         except (NotFound, Damaged):
             self._sure.pop(record.image, None)
             raise
@@ -214,6 +223,9 @@ class Shelf:
 
     # What is there
 
+    async def _probe(self) -> Load:
+        return Load([PROBE], len(PROBE), Sum(self.algorithm, hashlib.new(self.algorithm, PROBE)))
+
     async def page(self, marker: str) -> Page:
         """Images of this registry, as lists have them."""
         return await self._images.page({STORE: self.store}, marker)
@@ -226,18 +238,8 @@ class Shelf:
         step = "create an image and write to it"
         record: Record | None = None
 
-        async def load() -> Load:
-            return Load([PROBE], len(PROBE), lambda: hashlib.new(self.algorithm, PROBE))
-
         try:
-            for is_last in (False, True):
-                try:
-                    record = await self.put_once("probe", await load())
-                    break
-                except Transient:
-                    if is_last:
-                        raise
-            assert record is not None
+            record = await self.put("probe", self._probe)
             step = "read an image"
             reader = await self.open("probe", record, 0.0, 0)
             if await reader.read(len(PROBE)) != PROBE:

@@ -1,0 +1,111 @@
+"""Whether Glance works, as far as this process knows (F12).
+
+::
+
+    works  --something of it was unavailable-->  fails
+      ^                                            |
+      '----- a probe wrote, read and deleted ------'
+
+While it fails nobody waits for it: what is written goes to the alternate store, and what only Glance has is answered
+with "try again later". Probes are made ever more seldom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from docker_registry.errors import StorageError, StoreUnavailable
+
+FIRST, LONGEST = 1.0, 30.0
+"""Seconds before the first probe, and between two of them at most; each time twice as many."""
+
+KIND = "Glance fails"
+"""What mail calls it."""
+
+
+class Diversion:
+    """:param probe: tries everything that is needed of Glance.
+    :param now: seconds since the epoch.
+    :ivar reason: why it fails; empty while it works.
+    :ivar since: when that began.
+    :ivar diverted: objects that this process wrote to the alternate store because of it.
+    """
+
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime, now: Callable[[], float], probe: Callable[[], Awaitable[None]]) -> None:
+        self.reason = ""
+        self.since = 0.0
+        self.diverted = 0
+        self._clock = clock
+        self._now = now
+        self._probe = probe
+        self._probing: Deferred[None] | None = None
+        self._waiting: list[Deferred[None]] = []
+
+    @property
+    def is_on(self) -> bool:
+        return bool(self.reason)
+
+    def check(self) -> None:
+        """:raises StoreUnavailable: it fails, as was found out a moment ago."""
+        if self.reason:
+            raise StoreUnavailable(self.reason)
+
+    def failed(self, error: StorageError) -> None:
+        """Something could not be done, because Glance or Keystone could not be asked."""
+        if self.reason:
+            return
+        self.reason = str(error)
+        self.since = self._now()
+        self.log.error(
+            "Glance fails: {reason}. Pushes go to storage_alternate until it works again; what only Glance has cannot "
+            "be pulled meanwhile", reason=self.reason, alert=KIND, alert_state="begun",
+        )
+        self._probing = Deferred.fromCoroutine(self._until_it_works())
+        self._probing.addErrback(lambda failure: failure.trap(CancelledError))
+
+    async def _until_it_works(self) -> None:
+        pause = FIRST
+        while True:
+            await deferLater(self._clock, pause)
+            pause = min(2 * pause, LONGEST)
+            try:
+                await self._probe()
+            except CancelledError:
+                raise
+            except StorageError as error:
+                self.log.debug("Glance still fails: {error}", error=error)
+                self.reason = str(error)
+            except Exception:
+                self.log.failure("Glance could not be probed")
+            else:
+                break
+        self._works()
+
+    def _works(self) -> None:
+        seconds = self._now() - self.since
+        self.reason, self.since = "", 0.0
+        self._probing = None
+        self.log.info("Glance works again after {seconds:.0f} s; in this time {count} objects were diverted by this "
+                      "process", seconds=seconds, count=self.diverted, alert=KIND, alert_state="over")
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(None)
+
+    async def over(self) -> None:
+        """Wait until it works."""
+        if self.reason:
+            waiting: Deferred[None] = Deferred(self._waiting.remove)
+            self._waiting.append(waiting)
+            await waiting
+
+    def stop(self) -> None:
+        if self._probing is not None:
+            self._probing.cancel()
+            self._probing = None
