@@ -11,7 +11,7 @@ from twisted.python.threadable import isInIOThread
 from zope.interface import implementer
 
 from docker_registry.alerts.cases import HOURLY, Cases, Untold
-from docker_registry.alerts.faults import Fault, Finding, Kind, fault
+from docker_registry.alerts.faults import Fault, Finding, Kind, State, fault
 from docker_registry.alerts.message import Envelope, message
 from docker_registry.alerts.postman import Mail, Postman
 from docker_registry.alerts.smtp import Server, deliver
@@ -115,15 +115,21 @@ class Alerts(Observer):
         await self.postman.close(LAST_POST)
 
     def took(self, found: Fault) -> None:
-        self._tell(found.kind, lambda: self._texts.finding(found), 1)
+        self._tell(found.kind, found.state, lambda: self._texts.finding(found), 1)
 
     def receive(self, found: Finding, count: int) -> None:
         """Another process has seen so many of a kind, of which this is one."""
-        self._tell(found.kind, lambda: found, count)
+        self._tell(found.kind, found.state, lambda: found, count)
 
-    def _tell(self, kind: Kind, find: Callable[[], Finding], count: int) -> None:
+    def _tell(self, kind: Kind, state: State, find: Callable[[], Finding], count: int) -> None:
         now = self._clock.seconds()
-        others = self._cases.saw(kind, now, count)
+        if state is State.OVER:
+            lasted = self._cases.over(kind, now)
+            if lasted is not None:
+                text = self._texts.of_over(find(), lasted, self._now() - now, self._notes(now))
+                self.postman.post(Mail(text, [lasted], now))
+            return
+        others = (self._cases.saw if state is State.NONE else self._cases.begun)(kind, now, count)
         if others is not None:
             text = self._texts.of_finding(find(), others, self._now() - now, self._notes(now))
             told = Untold(kind, others.count + 1, others.since if others.count else now, now)

@@ -35,13 +35,16 @@ class Untold:
 
 @dataclass(slots=True)
 class _Case:
-    """:ivar told: when a mail was about it; before the beginning of time if none was."""
+    """:ivar told: when a mail was about it; before the beginning of time if none was.
+    :ivar lasts: whether somebody says when it is over: until then nothing more is told of it.
+    """
 
     last: float
     since: float
     untold: int = 0
     told: float = float("-inf")
     window: float = WINDOW
+    lasts: bool = False
 
 
 class Cases:
@@ -77,9 +80,37 @@ class Cases:
         self._mails.append(now)
         return untold
 
+    def begun(self, kind: Kind, now: float, count: int = 1) -> Untold | None:
+        """As `saw`, of what lasts until it is `over`: it is told once, whoever else sees it."""
+        case = self._case(kind, now)
+        case.lasts = True
+        if case.told > float("-inf"):
+            case.last = now
+            self._count(case, count, now)
+            return None
+        return self.saw(kind, now, count)
+
+    def over(self, kind: Kind, now: float) -> Untold | None:
+        """What lasted does no longer. Others that say so later are too late.
+
+        :returns: what one mail tells of; ``None`` if none has told that it began, or there may be no mail: then it is
+            like what nobody saw for a while.
+        """
+        case = self._cases.get(kind)
+        if case is None:
+            return None
+        case.lasts, case.last = False, now
+        if case.told == float("-inf") or not self._may_mail(now):
+            return None
+        del self._cases[kind]
+        self._mails.append(now)
+        return Untold(kind, case.untold, case.told, now)
+
     def ended(self, now: float) -> list[Untold]:
         """What one more mail tells: the kinds that no mail has said enough of, and of which there was none lately."""
-        over = [(kind, case) for kind, case in self._cases.items() if now - case.last >= WINDOW]
+        over = [
+            (kind, case) for kind, case in self._cases.items() if now - case.last >= WINDOW and not case.lasts
+        ]
         # An exception that was told when it was alone needs no other mail; that a state is over does.
         worth = [(kind, case) for kind, case in over if case.untold or not kind.place]
         if worth and not self._may_mail(now):

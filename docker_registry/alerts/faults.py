@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from OpenSSL import SSL
@@ -44,6 +45,14 @@ class Kind:
         return " ".join(filter(None, (self.name, self.place and f"at {self.place}", self.route and f"in {self.route}")))
 
 
+class State(StrEnum):
+    """Of what lasts: it has begun, or is over. What happens once has none."""
+
+    NONE = ""
+    BEGUN = "begun"
+    OVER = "over"
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """:ivar time: seconds since the epoch.
@@ -55,6 +64,7 @@ class Fault:
     asked: Asked | None
     failure: Failure | None = field(repr=False)
     text: str
+    state: State = State.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +78,7 @@ class Finding:
     time: float
     request: Mapping[str, str]
     details: str
+    state: State = State.NONE
 
 
 def fault(event: LogEvent) -> Fault | None:
@@ -84,7 +95,8 @@ def fault(event: LogEvent) -> Fault | None:
     failure = event.get("log_failure", event.get("failure"))       # the second: of Twisted's old log.err
     alert = event.get("alert")
     if ours and isinstance(alert, str):
-        return Fault(Kind(alert, "", ""), event["log_time"], current.of(event), None, formatEvent(event))
+        state = State(event.get("alert_state", ""))
+        return Fault(Kind(alert, "", ""), event["log_time"], current.of(event), None, formatEvent(event), state)
     if event.get("log_level") not in (LogLevel.error, LogLevel.critical):
         return None
     if not isinstance(failure, Failure) or failure.check(*_NOBODYS) is not None:

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 
 from docker_registry.alerts.alerts import Observer
-from docker_registry.alerts.faults import Fault, Finding, Kind
+from docker_registry.alerts.faults import Fault, Finding, Kind, State
 from docker_registry.alerts.texts import Texts
 
 GATHERED = 0.5
@@ -42,7 +42,7 @@ class Forwarder(Observer):
         super().__init__(clock)
         self._texts = texts
         self._say = say
-        self._seen: dict[Kind, _Seen] = {}
+        self._seen: dict[tuple[Kind, State], _Seen] = {}
         self._others = 0
         self._soon: IDelayedCall | None = None
 
@@ -55,11 +55,11 @@ class Forwarder(Observer):
             await deferLater(self._clock, LAST_WORDS)
 
     def took(self, found: Fault) -> None:
-        seen = self._seen.get(found.kind)
+        seen = self._seen.get((found.kind, found.state))
         if seen is not None:
             seen.count += 1
         elif len(self._seen) < MOST:
-            self._seen[found.kind] = _Seen(found)
+            self._seen[found.kind, found.state] = _Seen(found)
         else:
             self._others += 1
         if self._soon is None:
@@ -79,11 +79,11 @@ class Forwarder(Observer):
 def write(found: Finding, count: int) -> bytes:
     """A line."""
     kind = found.kind
-    fields = [kind.name, kind.place, kind.route, found.time, dict(found.request), found.details, count]
+    fields = [kind.name, kind.place, kind.route, found.time, dict(found.request), found.details, found.state, count]
     return json.dumps(fields).encode("ascii")
 
 
 def read(line: bytes) -> tuple[Finding, int]:
     """What `write` wrote."""
-    name, place, route, time, request, details, count = json.loads(line)
-    return Finding(Kind(name, place, route), time, request, details), count
+    name, place, route, time, request, details, state, count = json.loads(line)
+    return Finding(Kind(name, place, route), time, request, details, State(state)), count

@@ -66,7 +66,7 @@ class Texts:
             "request": asked.id, "method": asked.method, "route": asked.route, "repository": asked.repository,
             "user": asked.user or "",
         }
-        return Finding(fault.kind, fault.time, request, self._redact("\n".join(lines(details))))
+        return Finding(fault.kind, fault.time, request, self._redact("\n".join(lines(details))), fault.state)
 
     def of_finding(self, found: Finding, others: Untold, offset: float, notes: Sequence[str]) -> Text:
         """:param others: of its kind.
@@ -95,6 +95,15 @@ class Texts:
         name = ended[0].kind.name if len(ended) == 1 else f"{len(ended)} kinds of faults"
         parts = ["No more of this for ten minutes:", "\n".join(map(one_line, listed)), _table(self._rows()), *notes]
         return self._text(f"recovered from {name}", parts)
+
+    def of_over(self, found: Finding, lasted: Untold, offset: float, notes: Sequence[str]) -> Text:
+        """What lasted, and is over.
+
+        :param lasted: since when.
+        """
+        rows = [("what", found.kind.name), ("began", _moment(lasted.since + offset)), ("over", _moment(found.time)),
+                *self._rows()]
+        return self._text(f"recovered from {found.kind.name}", [_table(rows), found.details, *notes])
 
     def of_test(self) -> Text:
         """For the operator who asks whether mail arrives."""

@@ -98,3 +98,23 @@ class CasesTests(SynchronousTestCase):
         for number in range(20):
             self.cases.saw(kind(number), 1e9)
         self.assertIsNotNone(self.cases.saw(kind(5), 1e9 - 86400))
+
+    def test_what_lasts(self) -> None:
+        """Two mails, however long it takes and however many see it."""
+        self.assertEqual(self.cases.begun(FULL, 0.0), Untold(FULL, 0, 0.0, 0.0))
+        for second in range(1, 86400, 100):
+            self.assertIsNone(self.cases.begun(FULL, float(second)))
+            self.assertEqual(self.cases.ended(float(second)), [])
+        self.assertEqual(self.cases.over(FULL, 90_000.0), Untold(FULL, 864, 0.0, 90_000.0))
+        self.assertIsNone(self.cases.over(FULL, 90_000.0))
+        self.assertEqual(self.cases.ended(200_000.0), [])
+        self.assertIsNotNone(self.cases.begun(FULL, 200_000.0))
+
+    def test_what_lasts_and_was_not_told(self) -> None:
+        """Because the hour had no room for it: its end is told like that of others."""
+        for number in range(HOURLY):
+            self.cases.saw(kind(number), 0.0)
+        self.assertIsNone(self.cases.begun(FULL, 1.0))
+        self.assertEqual(self.cases.ended(5000.0), [])
+        self.assertIsNone(self.cases.over(FULL, 5000.0))
+        self.assertEqual(self.cases.ended(5000.0 + WINDOW), [Untold(FULL, 1, 1.0, 5000.0)])

@@ -74,6 +74,20 @@ class ForwardingTests(SynchronousTestCase):
         self.clock.advance(GATHERED)
         self.assertIn("count       1, and 151 more since", self.mails[1].body)
 
+    def test_what_lasts(self) -> None:
+        """A mail when the first of them says that it has begun, and one when the first says that it is over."""
+        for state, says in (("begun", "no answer"), ("over", "it answers")):
+            for worker in self.workers:
+                worker.log.warn(says, alert="Glance fails", alert_state=state)
+                self.clock.advance(GATHERED)
+            self.clock.advance(20 * WINDOW)
+        begun, over = self.mails
+        self.assertEqual(begun.subject, "docker-registry on r1: Glance fails")
+        self.assertIn("no answer", begun.body)
+        self.assertEqual(over.subject, "docker-registry on r1: recovered from Glance fails")
+        self.assertRegex(over.body, r"began +2001-09-09 01:46:40 UTC\nover .*")
+        self.assertIn("it answers", over.body)
+
     def test_ten_mails_are_ten(self) -> None:
         for number in range(20):
             self.workers[number % 4].broke(type(f"E{number}", (Exception,), {})())
