@@ -93,7 +93,12 @@ class Finding:
             except NotFound:
                 self._say_lost(key, found[0], lost)
                 raise lost from None
-        return await otherwise(key)
+        try:
+            return await otherwise(key)
+        except NotFound:
+            if await self._records.find(key) is None:
+                raise
+        return await self._found(key, look, otherwise)      # it was moved to Glance in between
 
     def _say_lost(self, key: str, record: Record, lost: StorageError) -> None:
         if isinstance(lost, NotFound):

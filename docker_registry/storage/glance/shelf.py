@@ -135,7 +135,7 @@ class Shelf:
             raise Transient(f"Glance hashes with {found.hash_algorithm}")
         if found.hash != load.sum.hash.hexdigest() or load.size not in (None, found.size):
             raise Transient(f"image {image} has other bytes than were sent")
-        self._sure[image] = self._clock.seconds()
+        self._trust(image)
         return Record(image, found.size or 0, found.hash_algorithm, found.hash, found.checksum)
 
     def new_sum(self) -> Sum:
@@ -180,9 +180,12 @@ class Shelf:
         if self._clock.seconds() - self._sure.get(record.image, -SURE) < SURE:
             return
         self._judge(key, record, await self._images.show(record.image))
+        self._trust(record.image)
+
+    def _trust(self, image: str) -> None:
         if len(self._sure) >= MOST_SURE:
             self._sure.pop(next(iter(self._sure)))
-        self._sure[record.image] = self._clock.seconds()
+        self._sure[image] = self._clock.seconds()
 
     def _judge(self, key: str, record: Record, found: Image) -> None:
         if found.status == "deactivated":
