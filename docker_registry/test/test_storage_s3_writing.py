@@ -200,6 +200,41 @@ class WritingTests(S3FaultCase):
         self.assertEqual(await self.content("b"), whole)
         self.assertEqual(await self.storage.list("u"), [])
 
+    async def test_larger_pieces(self) -> None:
+        """Where memory is free, behind a whole number of them; an object is made of equal parts all the same."""
+        whole = content(47 * MIB)
+        writer = await self.storage.create("u/data")
+        await self.write_on(writer, whole[: 40 * MIB])
+        taken = await self.storage.budget.take(self.settings.memory * 5 // 8)
+        await self.write_on(writer, whole[40 * MIB :])
+        taken.drop()
+        await writer.sync()
+        await writer.close()
+        session, _ = await self.storage._session(f"{self.settings.prefix}u/data")
+        self.assertEqual([piece.size // MIB for piece in session.pieces()], [5, 5, 5, 5, 20, 5])
+        again = await self.make().resume("u/data", len(whole))
+        self.calls()
+        await again.commit("b")
+        self.assertEqual(len([call for call in self.calls() if re.fullmatch("PUT b .*copy", call)]), 3)
+        self.assertEqual(await self.content("b"), whole)
+        self.assertEqual(await self.storage.list("u"), [])
+        self.assertEqual(self.storage.budget.left, self.settings.memory)
+
+    async def test_cut_within_a_larger_piece(self) -> None:
+        whole = content(41 * MIB)
+        writer = await self.storage.create("u/data")
+        await self.write_on(writer, whole)
+        await writer.sync()
+        await writer.close()
+        again = await self.make().resume("u/data", 33 * MIB)
+        await self.write_on(again, whole[33 * MIB :])
+        await again.commit("b")
+        self.assertEqual(await self.content("b"), whole)
+
+    async def write_on(self, writer: Any, part: bytes) -> None:
+        for piece in pieces(part):
+            await writer.write([piece])
+
     async def test_larger_than_one_copy(self) -> None:
         self.patch(copying, "COPIED", 6 * MIB)
         self.patch(copying, "RANGE", 5 * MIB)

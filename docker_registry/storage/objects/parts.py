@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.python.failure import Failure
@@ -25,6 +26,12 @@ make 5 TB."""
 
 LARGEST = 512 * MIB
 
+LARGER = 4
+"""Pieces that are sent as one where there is memory for it."""
+
+SHARE = 8
+"""Of the memory, one part of so many is what a piece has at most."""
+
 
 def sizes(smallest: int, length: int | None, largest: int = LARGEST) -> Callable[[int], int]:
     """How large each part of an object is, the first one having number 0.
@@ -43,10 +50,38 @@ def sizes(smallest: int, length: int | None, largest: int = LARGEST) -> Callable
     return lambda number: min(smallest << min(number // STEP, 40), largest)
 
 
+@dataclass(frozen=True, slots=True)
+class PieceSizes:
+    """How large the pieces of uploads are: where there is memory for it, larger than they have to be. That costs the
+    store a third less.
+
+    A larger one begins where smaller ones could end a whole number of larger ones: so an object can be made of equal
+    parts.
+    """
+
+    smallest: int
+    budget: Budget
+
+    @property
+    def larger(self) -> int:
+        """``smallest`` if there is little memory."""
+        larger = LARGER * self.smallest
+        return larger if larger <= self.budget.total // SHARE else self.smallest
+
+    def at(self, offset: int) -> int:
+        """Of the piece that begins at ``offset``."""
+        is_free = self.budget.left >= self.budget.total // 2
+        return self.larger if offset and offset % self.larger == 0 and is_free else self.smallest
+
+    def holding(self, size: int) -> int:
+        """Of one that begins with ``size`` bytes."""
+        return next((each for each in (self.smallest, self.larger) if size <= each), size)
+
+
 class Parts:
     """Cuts what is written, and sends each part as soon as there is something behind it: the last one stays here.
 
-    :param size: of the part of a number, from 0 on.
+    :param size: of the part of a number, from 0 on; asked when that begins.
     :param length: of all of it, if that is known.
     :param send: takes a part's number and its bytes.
     :ivar count: parts that were sent, or are on their way.

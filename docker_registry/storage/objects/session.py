@@ -1,6 +1,6 @@
 """What is stored of an upload whose digest is not known yet.
 
-Its bytes lie in pieces: ordinary objects of one size each, which anybody can read (a hash that another process began
+Its bytes lie in pieces: ordinary objects, which anybody can read (a hash that another process began
 has to be computed again) and of which the store makes one in the end without sending them. What is behind the last
 piece stands, with the list of the pieces, in one small object at the upload's key: that object is the one truth about
 what was made durable. The names of pieces are of the writer that sent them: two daemons that write to one session at a
@@ -28,16 +28,22 @@ RECORD = 576 << 20
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Pieces that one writer sent.
+    """Pieces of one size that one writer sent.
 
     :ivar name: of the writer.
-    :ivar count: pieces, numbered from 0.
+    :ivar count: pieces.
     :ivar size: of each in bytes.
+    :ivar first: the number of the first one.
     """
 
     name: str
     count: int
     size: int
+    first: int = 0
+
+    @property
+    def numbers(self) -> range:
+        return range(self.first, self.first + self.count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +74,12 @@ class Session:
 
     def pieces(self) -> list[Piece]:
         return [
-            Piece(self.naming(self.key, run.name, number), run.size) for run in self.runs for number in range(run.count)
+            Piece(self.naming(self.key, run.name, number), run.size) for run in self.runs for number in run.numbers
         ]
 
     def body(self) -> tuple[Sequence[Octets], str]:
         """As it is stored: content and meta-data."""
-        runs = json.dumps([[run.name, run.count, run.size] for run in self.runs]).encode()
+        runs = json.dumps([[run.name, run.count, run.size, run.first] for run in self.runs]).encode()
         return [*self.rest, runs], f"{self.size} {sum(map(len, self.rest))}"
 
     @classmethod
@@ -85,7 +91,7 @@ class Session:
             raise NotFound(key)
         try:
             rest = int(head.session.partition(" ")[2])
-            runs = tuple(Run(name, count, size) for name, count, size in json.loads(content[rest:]))
+            runs = tuple(Run(*each) for each in json.loads(content[rest:]))
         except (ValueError, TypeError):
             raise Damaged(key) from None
         return cls(key, naming, runs, [content[:rest]])
@@ -102,10 +108,10 @@ class Session:
         for run in self.runs:
             count = min(run.count, left // run.size)
             if count:
-                runs.append(Run(run.name, count, run.size))
+                runs.append(replace(run, count=count))
             left -= count * run.size
             if count < run.count:
-                piece = self.naming(self.key, run.name, count)
+                piece = self.naming(self.key, run.name, run.first + count)
                 rest = (await objects.get(piece, run.size))[0] if left else b""
                 return replace(self, runs=tuple(runs), rest=[rest[:left]])
         return replace(self, runs=tuple(runs), rest=[b"".join(self.rest)[:left]])

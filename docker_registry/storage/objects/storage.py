@@ -12,6 +12,7 @@ from docker_registry.storage.interface import SMALL, Entry, IReader, IWriter, St
 from docker_registry.storage.objects.budget import Budget
 from docker_registry.storage.objects.large import Large
 from docker_registry.storage.objects.listing import names
+from docker_registry.storage.objects.parts import PieceSizes
 from docker_registry.storage.objects.reader import ObjectReader, SessionReader
 from docker_registry.storage.objects.session import RECORD, Session, total
 from docker_registry.storage.objects.store import Head, Objects, OutOfRange
@@ -36,7 +37,7 @@ class ObjectStorage:
         self.budget = budget
         self._runner = runner
         self._prefix = prefix
-        self._part_size = part_size
+        self._sizes = PieceSizes(part_size, budget)
 
     def _whole(self, key: str) -> str:
         """:raises StorageFailed: no key; nothing else gets to the store."""
@@ -100,28 +101,29 @@ class ObjectStorage:
     @deferred
     async def resume(self, key: str, offset: int) -> IWriter:
         whole = self._whole(key)
-        buffer = await self.budget.take(self._part_size)
+        buffer = await self.budget.take(self._sizes.smallest)
         try:
             session, head = await self._session(whole)
             session = await session.cut(self._objects, offset)
-            writer = self._writer(whole, session)
-            if writer.size > self._part_size:
+            size = self._sizes.holding(sum(map(len, session.rest)))
+            if size > self._sizes.smallest:
                 buffer.drop()
-                buffer = await self.budget.take(writer.size)
+                buffer = await self.budget.take(size)
         except BaseException:
             buffer.drop()
             raise
+        writer = self._writer(whole, session)
         writer.begin(session, head.tag, buffer)
         return writer
 
     def _writer(self, whole: str, session: Session | None) -> SessionWriter:
         return SessionWriter(
-            self._objects, self._large, self._runner, self.budget, self._prefix, whole, self._part_size, session
+            self._objects, self._large, self._runner, self.budget, self._prefix, whole, self._sizes, session
         )
 
     @deferred
     async def create_direct(self, key: str, final: str, length: int | None) -> IWriter:
         return DirectWriter(
-            self._objects, self._large, self._runner, self.budget, self._prefix, self._whole(final), self._part_size,
-            length,
+            self._objects, self._large, self._runner, self.budget, self._prefix, self._whole(final),
+            self._sizes.smallest, length,
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -23,7 +24,7 @@ from docker_registry.storage.flows import Octets
 from docker_registry.storage.interface import Digester, IWriter
 from docker_registry.storage.objects.budget import Budget, Buffer
 from docker_registry.storage.objects.large import Large
-from docker_registry.storage.objects.parts import Parts, sizes
+from docker_registry.storage.objects.parts import Parts, PieceSizes, sizes
 from docker_registry.storage.objects.session import Run, Session
 from docker_registry.storage.objects.store import Objects
 from docker_registry.threads import Runner
@@ -75,7 +76,6 @@ class SessionWriter(_Writer):
     """For bytes whose final key is told at the end, and that can be resumed.
 
     :param session: what is stored of it; ``None`` if it begins.
-    :ivar size: of each piece in bytes.
     """
 
     def __init__(
@@ -86,16 +86,14 @@ class SessionWriter(_Writer):
         budget: Budget,
         prefix: str,
         key: str,
-        size: int,
+        sizes: PieceSizes,
         session: Session | None,
     ) -> None:
         super().__init__(objects, large, runner, prefix, key)
-        # All pieces of a run are of one size, and so is the first: it may begin with what was behind larger ones.
-        self.size = size = max(size, 0 if session is None else sum(map(len, session.rest)))
         self._run = secrets.token_hex(6)
-        self._before = () if session is None else session.runs
+        self._runs: list[Run] = [] if session is None else list(session.runs)
         self._is_recorded = session is not None
-        self._parts = Parts(budget, lambda number: size, None, self._send)
+        self._parts = Parts(budget, lambda number: sizes.at(self._session([]).size), None, self._send)
 
     def begin(self, session: Session, mark: str, buffer: Buffer) -> None:
         """Go on behind what is stored.
@@ -109,10 +107,16 @@ class SessionWriter(_Writer):
 
     async def _begin(self) -> None:
         if not self._is_recorded:
-            await self._record(self._session(self._before, []))     # found though its writer comes to nothing
+            # So that it is found though its writer comes to nothing.
+            await self._record(Session(self._key, self._large.piece, (), []))
         await self._large.begin(self._key, self._run)
 
     async def _send(self, number: int, parts: Sequence[Octets]) -> None:
+        size = sum(map(len, parts))
+        if number and self._runs[-1].size == size:
+            self._runs[-1] = replace(self._runs[-1], count=self._runs[-1].count + 1)
+        else:
+            self._runs.append(Run(self._run, 1, size, number))
         await self._begun()
         await self._objects.put(self._large.piece(self._key, self._run, number), parts)
 
@@ -120,13 +124,12 @@ class SessionWriter(_Writer):
         self.mark = await self._objects.put(self._key, *session.body())
         self._is_recorded = True
 
-    def _session(self, runs: tuple[Run, ...], rest: Sequence[Octets]) -> Session:
-        return Session(self._key, self._large.piece, runs, rest)
+    def _session(self, rest: Sequence[Octets]) -> Session:
+        return Session(self._key, self._large.piece, tuple(self._runs), rest)
 
     def _whole(self) -> Session:
         """All that was written."""
-        own = (Run(self._run, self._parts.count, self.size),) if self._parts.count else ()
-        return self._session((*self._before, *own), list(self._parts.rest))
+        return self._session(self._parts.rest)
 
     @deferred
     async def sync(self) -> int:

@@ -44,9 +44,10 @@ async def join(bucket: Bucket, pieces: Sequence[Piece], rest: Sequence[Octets], 
     """Make one object of several, and of bytes that are at hand, in one step.
 
     :param pieces: of 5 MiB at least each.
-    :param scratch: what the keys of objects in between begin with: more pieces than an object has parts are joined in
-        groups first.
+    :param scratch: what the keys of objects in between begin with: pieces that are smaller than others, and more than
+        an object has parts, are joined in groups first.
     """
+    pieces, rest = await _evened(bucket, pieces, rest, f"{scratch}-even")
     if len(pieces) >= PARTS:
         pieces = await _grouped(bucket, pieces, scratch)
     upload = await bucket.begin(target)
@@ -60,14 +61,40 @@ async def join(bucket: Bucket, pieces: Sequence[Piece], rest: Sequence[Octets], 
     await _complete(bucket, target, upload, part, len(pieces) + bool(rest), size)
 
 
+async def _evened(
+    bucket: Bucket, pieces: Sequence[Piece], rest: Sequence[Octets], scratch: str
+) -> tuple[Sequence[Piece], Sequence[Octets]]:
+    """The same in pieces of one size, as some stores insist on: smaller ones are joined first, if that is possible."""
+    largest = max(piece.size for piece in pieces)
+    groups: list[list[Piece]] = [[]]
+    for piece in pieces:
+        groups[-1].append(piece)
+        size = sum(each.size for each in groups[-1])
+        if size > largest:
+            return pieces, rest
+        if size == largest:
+            groups.append([])
+    last = groups.pop()
+    found = [await _one(bucket, group, [], f"{scratch}-{number:06}") for number, group in enumerate(groups)]
+    if last:
+        found.append(await _one(bucket, last, rest, f"{scratch}-last"))
+        rest = []
+    return found, rest
+
+
+async def _one(bucket: Bucket, pieces: Sequence[Piece], rest: Sequence[Octets], key: str) -> Piece:
+    if len(pieces) == 1 and not rest:
+        return pieces[0]
+    await join(bucket, pieces, rest, key, key)
+    return Piece(key, sum(piece.size for piece in pieces) + sum(map(len, rest)))
+
+
 async def _grouped(bucket: Bucket, pieces: Sequence[Piece], scratch: str) -> list[Piece]:
     count = COPIED // max(piece.size for piece in pieces)
     groups: list[Piece] = []
     for at in range(0, len(pieces), count):
         some = pieces[at : at + count]
-        group = Piece(f"{scratch}-{len(groups):06}", sum(piece.size for piece in some))
-        await join(bucket, some, [], group.key, scratch)
-        groups.append(group)
+        groups.append(await _one(bucket, some, [], f"{scratch}-{len(groups):06}"))
     return groups
 
 
