@@ -27,6 +27,7 @@ RegistryError
      +- StorageFailed   the disk or the backend refused
      +- StoreUnavailable    a store on the network cannot be reached, is busy, or does not let us in
          +- Transient       and the next try may succeed
+         +- OutageKnown     and somebody has been told of that
 
 SourceGone             apart: whoever was sending bytes has gone; nobody's fault, and nothing to report
 """
@@ -228,3 +229,7 @@ class StoreUnavailable(StorageError):
 
 class Transient(StoreUnavailable):
     """The next try may succeed."""
+
+
+class OutageKnown(StoreUnavailable):
+    """It has been so for a while, and an operator has been told."""

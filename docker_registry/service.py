@@ -168,7 +168,7 @@ def parts(
         "place": _place(config),
         "reloads": reloads,
         "warnings": loaded.warnings,
-        "companions": _those_that_are(alerts),
+        "companions": _those_that_are(alerts, watching.diversions(reactor, made.table, made.storage)),
     }
 
 

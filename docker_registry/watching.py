@@ -14,6 +14,7 @@ from docker_registry.errors import StorageError
 from docker_registry.logs.lines import Lines
 from docker_registry.metrics.actions import ActionCounts
 from docker_registry.metrics.changes import ChangeCounts
+from docker_registry.metrics.diversions import DiversionCounts
 from docker_registry.metrics.families import (
     COLUMNS,
     CONNECTIONS,
@@ -28,7 +29,7 @@ from docker_registry.metrics.pulse import Pulse
 from docker_registry.metrics.requests import RequestCounts
 from docker_registry.metrics.table import Family, Table
 from docker_registry.registry.registry import Registry
-from docker_registry.storage.interface import IStorage
+from docker_registry.storage.interface import IDiverts, IStorage
 from docker_registry.storage.timed import timed_storage
 from docker_registry.threads import Runner
 from docker_registry.web.access_log import FORMS, AccessLog
@@ -44,6 +45,13 @@ def table_of_one(config: Config) -> Table | None:
 def timed(storage: IStorage, config: Config, table: Table | None) -> IStorage:
     """``storage``, its actions counted."""
     return storage if table is None else timed_storage(storage, ActionCounts(table, config.storage))
+
+
+def diversions(reactor: Any, table: Table | None, storage: IStorage) -> DiversionCounts | None:
+    """Counts what the store diverts, if it is one that does and anybody can ask for it."""
+    if table is None or not IDiverts.providedBy(storage):
+        return None
+    return DiversionCounts(reactor, table, IDiverts(storage))
 
 
 def access_log(reactor: Any, config: Config, runner: Runner) -> Lines | None:

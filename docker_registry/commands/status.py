@@ -52,7 +52,8 @@ def _tell(answer: Answer, as_json: bool) -> None:
     for worker in answer.standing["workers"]:
         click.echo(f"  process {worker['pid']}: {worker['state']}, its store {_store(worker['store'])}")
     for name, number in _numbers(answer.figures):
-        click.echo(f"  {_SAID[name]:22}{_shown(name, number)}")
+        if number or name not in _UNUSUAL:
+            click.echo(f"  {_SAID[name]:22}{_shown(name, number)}")
     click.echo(f"  {'asked':22}{answer.where}")
 
 
@@ -74,7 +75,11 @@ _METRICS = {
     "connections": "registry_http_connections",
     "uploads": "registry_uploads_open",
     "memory_bytes": "process_resident_memory_bytes",
+    "diverting": "registry_storage_diverting",
+    "to_be_moved": "registry_storage_waiting",
 }
+_UNUSUAL = frozenset({"diverting", "to_be_moved"})
+"""What is not spoken of while it is nothing."""
 _SAID = {
     "uptime_seconds": "runs since",
     "requests": "requests",
@@ -83,6 +88,8 @@ _SAID = {
     "connections": "connections",
     "uploads": "open uploads",
     "memory_bytes": "memory",
+    "diverting": "Glance fails",
+    "to_be_moved": "to be moved there",
 }
 
 
@@ -92,6 +99,8 @@ def _shown(name: str, number: int) -> str:
     if name == "uptime_seconds":
         hours, rest = divmod(number, 3600)
         return f"{hours} h {rest // 60} min {rest % 60} s"
+    if name == "diverting":
+        return "pushes go to storage_alternate"
     return str(number)
 
 

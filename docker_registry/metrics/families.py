@@ -74,6 +74,14 @@ NOTIFICATIONS = COLUMNS.counter(
     Axis.of("type", NOTIFIED),
 )
 PENDING = COLUMNS.gauge("registry_notifications_pending", "Events that webhooks have not taken yet.")
+DIVERTING = COLUMNS.common(
+    "registry_storage_diverting", "Whether pushes go to storage_alternate, because Glance fails."
+)
+WAITING = COLUMNS.common("registry_storage_waiting", "Objects in storage_alternate that are to be moved to Glance.")
+DIVERTED = COLUMNS.counter(
+    "registry_storage_diverted_total", "Objects that were written to storage_alternate, because Glance failed."
+)
+MOVED = COLUMNS.counter("registry_storage_moved_total", "Objects of those that were moved to Glance.")
 REACTOR_LAG = COLUMNS.histogram(
     "registry_reactor_lag_seconds", "How late a call came that was due every second.",
     bounds=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0), scale=NANOSECONDS,

@@ -39,7 +39,7 @@ from docker_registry.registry.tags import Tags
 from docker_registry.registry.uploads import Uploads
 from docker_registry.registry.walk import Walk
 from docker_registry.storage import layout
-from docker_registry.storage.interface import IStorage
+from docker_registry.storage.interface import IChores, IDiverts, IStorage
 from docker_registry.threads import Runner
 
 PATIENCE = 4.0
@@ -135,6 +135,21 @@ class Registry:
             return {"storage": type(error).__name__}
         return {}
 
+    async def diverting(self) -> dict[str, object]:
+        """Whether the store writes elsewhere because it fails, and how much is still to be moved back; nothing of a
+        store that does no such thing.
+        """
+        if not IDiverts.providedBy(self._storage):
+            return {}
+        store = IDiverts(self._storage)
+        found = store.diverting()
+        waiting: int | None = None
+        try:
+            waiting = await store.waiting().addTimeout(PATIENCE, self._clock)
+        except (StorageError, TimeoutError) as error:
+            self.log.warn("what is to be moved back could not be counted: {error}", error=error)
+        return {"diverting": bool(found.reason), "since": found.since or None, "to_be_moved": waiting}
+
     async def probe(self) -> None:
         """Write, read and delete something small.
 
@@ -158,6 +173,8 @@ class Registry:
             self.log.warn("listings and searches go through the store, slowly: several workers need cache_path")
         if periodic:
             self._purge.start()
+            if IChores.providedBy(self._storage):
+                IChores(self._storage).begin_chores()
 
     def stop(self) -> None:
         """End what goes on beside requests; safe to call at any moment of it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,11 +13,16 @@ from twisted.internet.task import deferLater
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import TestCase
 
+from docker_registry.deferreds import outcomes
+from docker_registry.digest import Digest
+from docker_registry.storage import layout
 from docker_registry.storage.clouds import cloud
 from docker_registry.storage.glance.images import Images, new_id
 from docker_registry.storage.glance.shelf import Shelf
+from docker_registry.storage.glance.storage import GlanceStorage
 from docker_registry.storage.http import Http, Patience
 from docker_registry.storage.keystone import Keystone, Wanted
+from docker_registry.storage.local import LocalStorage
 from docker_registry.storage.retries import Retries
 from docker_registry.storage.tokens import Service
 from docker_registry.test.servers.faults import FaultProxy
@@ -113,3 +119,81 @@ class GlanceCase(TestCase):
     async def _delete(self, images: Images, image: str) -> None:
         self.proxy.rules.clear()
         await images.delete(image)
+
+
+SHORT = Patience(connect=1, first_byte=1.5, idle=1.5)
+
+
+class GlanceStorageCase(GlanceCase):
+    """:ivar alternate: a directory; put another store there before `make`.
+    :ivar storage: over it and Glance, through the proxies.
+    """
+
+    async def setUp(self) -> None:              # type: ignore[override]
+        super().setUp()
+        self.folder = Path(self.mktemp())
+        self.alternate: Any = LocalStorage(self.folder, self.runner, reactor, sync=False)
+        self.storage = await self.make()
+
+    async def make(self, check: bool = False, **given: str) -> GlanceStorage:
+        storage = self.unstarted(check, **given)
+        await storage.start()
+        self.addCleanup(self.close, storage)
+        return storage
+
+    def unstarted(self, check: bool = False, **given: str) -> GlanceStorage:
+        """It does not wait between two tries, and not for long for an answer."""
+        given = {**self.given, "url": self.url, **given}
+        shelf, close = shelf_of(
+            self.environ, reactor, self.runner, patience=SHORT, retries=self.retries(), **given
+        )
+        return GlanceStorage(shelf, self.alternate, self.runner, reactor, close, check=check)
+
+    async def close(self, storage: GlanceStorage) -> None:
+        await deferLater(reactor, 0)            # whoever received the last bytes is still in the middle of it
+        await storage.close()
+
+    async def commit(self, whole: bytes, storage: GlanceStorage | None = None) -> str:
+        """Written as a client does that names the digest at the end; the key."""
+        store = storage or self.storage
+        writer = await store.create("images/_uploads/x")
+        for at in range(0, len(whole), 300_000):
+            await writer.write([whole[at : at + 300_000]])
+        key = layout.blob(Digest.of(whole))
+        await writer.commit(key)
+        return key
+
+    async def direct(self, whole: bytes) -> str:
+        """Written as a client does that names it first; the key."""
+        key = layout.blob(Digest.of(whole))
+        writer = await self.storage.create_direct("images/_uploads/y", key, len(whole))
+        for at in range(0, len(whole), 300_000):
+            await writer.write([whole[at : at + 300_000]])
+        await writer.commit(key)
+        return key
+
+    async def content(self, key: str, storage: GlanceStorage | None = None) -> bytes:
+        reader = await (storage or self.storage).open(key)
+        parts = []
+        while part := await reader.read(100_000):
+            parts.append(part)
+        reader.close()
+        return b"".join(parts)
+
+    async def image_of(self, key: str) -> str:
+        """Which holds what is at ``key``."""
+        found = await self.storage.records.find(key)
+        assert found is not None
+        return found[0].image
+
+    async def is_diverted(self, key: str) -> bool:
+        """Whether it lies in the alternate store, and is marked."""
+        (found,) = await outcomes(self.alternate.stat(key))
+        marks = [mark.key async for mark in self.storage.records.marks()]
+        assert isinstance(found, Exception) == (key not in marks), (found, marks)
+        return key in marks
+
+    async def until(self, true: Callable[[], object]) -> None:
+        """Wait for something that is about to happen."""
+        while not true():
+            await deferLater(reactor, 0.02)

@@ -73,7 +73,8 @@ class V1:
     @_app.route("/v1/_status", methods=["GET"])
     async def status(self, request: Request) -> None:
         failures = await self._registry.check()
-        status = {"services": ["storage"], "failures": failures, "host": socket.gethostname()}
+        diverting = {} if failures else await self._registry.diverting()
+        status = {"services": ["storage"], "failures": failures, "host": socket.gethostname(), **diverting}
         send_json(request, status, 503 if failures else 200)
 
     # Index

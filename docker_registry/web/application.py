@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from docker_registry.deferreds import begin
+from docker_registry.errors import OutageKnown
 from docker_registry.web.request import Headers, Request
 from docker_registry.web.routing import Router
 
@@ -69,7 +70,7 @@ class Application:
         if phrased.status == 500:
             self.log.failure("{request.method} {request.path} failed", failure, request=request)
         elif phrased.status in _ALERTS:
-            alert = _ALERTS[phrased.status]
+            alert = None if isinstance(error, OutageKnown) else _ALERTS[phrased.status]
             self.log.warn("{request.method} {request.path}: {error}", request=request, error=error, alert=alert)
         headers = phrased.headers
         if phrased.status == 405:           # also when what the path could do is switched off (RFC 9110, 15.5.6)

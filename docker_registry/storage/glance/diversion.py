@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from docker_registry.errors import StorageError, StoreUnavailable
+from docker_registry.errors import OutageKnown, StorageError
 
 FIRST, LONGEST = 1.0, 30.0
 """Seconds before the first probe, and between two of them at most; each time twice as many."""
@@ -53,9 +53,9 @@ class Diversion:
         return bool(self.reason)
 
     def check(self) -> None:
-        """:raises StoreUnavailable: it fails, as was found out a moment ago."""
+        """:raises OutageKnown: it fails, as was found out a moment ago."""
         if self.reason:
-            raise StoreUnavailable(self.reason)
+            raise OutageKnown(self.reason)
 
     def failed(self, error: StorageError) -> None:
         """Something could not be done, because Glance or Keystone could not be asked."""

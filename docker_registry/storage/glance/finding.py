@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from docker_registry.deferreds import deferred
-from docker_registry.errors import Damaged, NotFound, StorageError, StoreUnavailable
+from docker_registry.errors import Damaged, NotFound, OutageKnown, StorageError, StoreUnavailable
 from docker_registry.storage.glance.diversion import Diversion
 from docker_registry.storage.glance.records import Record, Records
 from docker_registry.storage.glance.shelf import Shelf
@@ -73,7 +73,7 @@ class Finding:
     async def _found(
         self, key: str, look: Callable[[Record, float], Awaitable[R]], otherwise: Callable[[str], Deferred[R]]
     ) -> R:
-        """:raises StoreUnavailable: it is in Glance alone, which fails."""
+        """:raises OutageKnown: it is in Glance alone, which fails."""
         found = await self._records.find(key)
         while found is not None:
             lost: StorageError
@@ -81,7 +81,7 @@ class Finding:
                 return await look(*found)
             except StoreUnavailable as error:
                 self._diversion.failed(error)
-                lost = error
+                lost = OutageKnown(str(error))
             except (NotFound, Damaged) as error:
                 again = await self._records.find(key)
                 if again is not None and again[0] != found[0]:

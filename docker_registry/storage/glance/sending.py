@@ -37,9 +37,9 @@ class Sending:
         """Fires when they were sent, or nothing can be sent any more."""
         if self._ended is None and any(parts):
             self._parts = parts
-            self._taken = Deferred()
+            taken = self._taken = Deferred()            # may fire before it is waited for
             _fire(self._wanted)
-            await self._taken
+            await taken
 
     async def finish(self) -> Record:
         """There is no more.
@@ -49,8 +49,8 @@ class Sending:
         self._is_all = True
         _fire(self._wanted)
         while self._ended is None:
-            self._taken = Deferred()
-            await self._taken
+            taken = self._taken = Deferred()
+            await taken
         if isinstance(self._ended, Failure):
             self._ended.raiseException()
         assert isinstance(self._ended, Record)
@@ -61,7 +61,8 @@ class Sending:
         self._running.cancel()
 
     async def _next(self) -> Sequence[bytes]:
-        self._was_sent()
+        if not self._parts:
+            self._was_sent()
         while not self._parts and not self._is_all:
             self._wanted = Deferred()
             try:

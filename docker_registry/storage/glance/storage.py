@@ -252,13 +252,13 @@ class GlanceStorage:
         """:raises StorageError: the alternate store cannot be used, or Glance never will as things are; the text says
             what to do. That Glance fails now is no hindrance.
         """
-        await self._alternate.start()
         try:
+            await self._alternate.start()
             self._shelf.store = await self._name()
             if self._check:
                 await self._try()
         except BaseException:
-            await self._alternate.close()
+            await self.close()
             raise
 
     async def _name(self) -> str:

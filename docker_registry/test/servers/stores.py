@@ -125,6 +125,12 @@ def glance() -> dict[str, str]:
     return _started(GLANCE, "GLANCE_VENV")
 
 
+def glance_folder() -> Path:
+    """Where the data of `glance` lies, and its process ids."""
+    glance()
+    return _folders[GLANCE]
+
+
 def _started(script: Path, variable: str) -> dict[str, str]:
     """What a server that a script starts says of itself; it is stopped at the end of the run.
 
@@ -132,6 +138,7 @@ def _started(script: Path, variable: str) -> dict[str, str]:
     """
     work = Path(tempfile.mkdtemp(prefix=f"{script.name}-"))
     atexit.register(shutil.rmtree, work, ignore_errors=True)
+    _folders[script] = work
     environ = {**os.environ, variable: os.environ.get(variable, str(INSTALLED / script.name))}
     started = subprocess.run(
         [script, "start", work], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
@@ -144,5 +151,7 @@ def _started(script: Path, variable: str) -> dict[str, str]:
     atexit.register(subprocess.run, [script, "stop", work], env=environ, capture_output=True, check=False)
     return dict(re.findall(r"(\w+)=(\S+)", started.stdout))
 
+
+_folders: dict[Path, Path] = {}
 
 STORES = {"moto": moto, "swift": swift}
