@@ -65,25 +65,21 @@ def parse(content: bytes, file: str) -> dict[str, Value]:
     :param file: for messages.
     :raises ConfigError: not YAML, not a mapping, a key twice, or larger than `MAX_NODES` once aliases are followed.
     """
-    text = _decode(content, file)
-    try:
-        _weigh(text, file)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        raise _refused(file, f"not YAML: {_describe(error)}", _place(error.problem_mark)) from None
-    except yaml.YAMLError as error:
-        before = text[: getattr(error, "position", 0)]
-        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
-        raise _refused(file, "not YAML: a character that may not stand in a text", place) from None
-    if node is None:
+    document = _whole(_decode(content, file), file)
+    if document is None:
         raise _refused(file, "empty", allowed="a mapping of flavors")
-    reader = _Reader(file)
-    document = reader.value(node, "", _place(node.start_mark), 0)
     if not isinstance(document.content, dict):
         raise _refused(file, "not a mapping", document.place, "a mapping of flavors")
-    if reader.problems:
-        raise ConfigError(reader.problems)
     return document.content
+
+
+def plain(text: str) -> Any:
+    """What ``text`` means in YAML, with the same limits, and lists as tuples.
+
+    :raises ConfigError: nothing that it can be. The error has nothing of it.
+    """
+    document = _whole(text, "")
+    return None if document is None else _without_places(document)
 
 
 def scalar(text: str) -> Scalar:
@@ -102,6 +98,39 @@ def scalar(text: str) -> Scalar:
 def shown(key: str) -> str:
     """``key`` for a message, unless it looks like a value that slipped into the place of a key."""
     return f" '{key}'" if _KEY.fullmatch(key) else ""
+
+
+def _without_places(value: Value) -> Any:
+    match value.content:
+        case dict() as members:
+            return {name: _without_places(each) for name, each in members.items()}
+        case tuple() as items:
+            return tuple(map(_without_places, items))
+        case content:
+            return content
+
+
+def _whole(text: str, file: str) -> Value | None:
+    """A document; ``None`` if there is none in the text.
+
+    :raises ConfigError: it is not YAML, or not as it may be here.
+    """
+    try:
+        _weigh(text, file)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        raise _refused(file, f"not YAML: {_describe(error)}", _place(error.problem_mark)) from None
+    except yaml.YAMLError as error:
+        before = text[: getattr(error, "position", 0)]
+        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        raise _refused(file, "not YAML: a character that may not stand in a text", place) from None
+    if node is None:
+        return None
+    reader = _Reader(file)
+    document = reader.value(node, "", _place(node.start_mark), 0)
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return document
 
 
 class _Reader:

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, mod
 from pydantic.fields import FieldInfo
 
 from docker_registry.config import document
-from docker_registry.config.values import Allowed, FromEnvironment, Units
+from docker_registry.config.problems import ConfigError
+from docker_registry.config.values import Allowed, FromEnvironment, Units, unsuitable
 
 
 class Section(BaseModel):
@@ -35,10 +36,21 @@ class Section(BaseModel):
     def _from_environment(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, FromEnvironment):
             return value
-        kind = cls.model_fields[info.field_name or ""].annotation
+        field = cls.model_fields[info.field_name or ""]
+        kind = field.annotation
+        if group(field):
+            return _in_yaml(value)
         if kind in (bool, int, float):
             return document.scalar(value)
         return tuple(value.split()) if get_origin(kind) is tuple else str(value)
+
+
+def _in_yaml(text: str) -> object:
+    """Entries with options of their own, in a variable."""
+    try:
+        return document.plain(text)
+    except ConfigError:
+        raise unsuitable("not a list in YAML") from None
 
 
 def group(field: FieldInfo) -> type[Section] | None:

@@ -97,38 +97,41 @@ class Containerd(Client):
 
 
 class Docker(Client):
+    storage: tuple[str, ...] = ("--storage-driver=vfs",)
+
     def start(self) -> None:
-        self._environ = {"DOCKER_HOST": f"unix://{self.home}/socket", "DOCKER_CONFIG": str(self.home / "config")}
+        self.environ = {"DOCKER_HOST": f"unix://{self.home}/socket", "DOCKER_CONFIG": str(self.home / "config")}
         self._daemon = Process([
-            "dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs",
+            "dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", *self.storage,
             "--data-root", f"{self.home}/root", "--exec-root", f"{self.home}/exec", "--pidfile", f"{self.home}/pid",
             "-H", f"unix://{self.home}/socket",
         ])
         self._daemon.wait_for("API listen on")
 
-    def _run(self, *arguments: str) -> str:
-        return run("docker", *arguments, environ=self._environ)
+    def run(self, *arguments: str) -> str:
+        """What the command prints."""
+        return run("docker", *arguments, environ=self.environ)
 
     def pull(self, name: str) -> None:
-        self._run("pull", name)
+        self.run("pull", name)
 
     def push(self, source: str, target: str) -> None:
-        self._run("tag", source, target)
-        self._run("push", target)
+        self.run("tag", source, target)
+        self.run("push", target)
 
     def build(self, context: Path, name: str) -> None:
-        self._run("build", "--quiet", "--tag", name, str(context))
+        self.run("build", "--quiet", "--tag", name, str(context))
 
     def search(self, term: str) -> list[tuple[str, str]]:
         """Names and descriptions, as they are printed."""
-        found = self._run("search", "--no-trunc", "--format", "{{.Name}}\t{{.Description}}", term)
+        found = self.run("search", "--no-trunc", "--format", "{{.Name}}\t{{.Description}}", term)
         return [(name, said) for name, _, said in (line.partition("\t") for line in found.splitlines())]
 
     def files(self, name: str) -> bytes:
-        container = self._run("create", name, "none").strip()
+        container = self.run("create", name, "none").strip()
         target = self.home / "exported"
-        self._run("export", "--output", str(target), container)
-        self._run("rm", container)
+        self.run("export", "--output", str(target), container)
+        self.run("rm", container)
         return target.read_bytes()
 
     def stop(self) -> None:
