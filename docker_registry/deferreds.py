@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -88,6 +88,23 @@ async def together(*waiting: Deferred[R]) -> list[R]:
         if isinstance(result, Exception):
             raise result
     return results
+
+
+async def at_most(count: int, works: Iterable[Callable[[], Coroutine[Deferred[Any], Any, R]]]) -> list[R]:
+    """The results of all of ``works``, in their order; so many of them run at a time.
+
+    :raises Exception: the first of them that failed, when all are done.
+    """
+    slots = DeferredSemaphore(count)
+
+    async def run(work: Callable[[], Coroutine[Deferred[Any], Any, R]]) -> R:
+        await slots.acquire()
+        try:
+            return await work()
+        finally:
+            slots.release()
+
+    return await together(*(Deferred.fromCoroutine(run(work)) for work in works))
 
 
 class Shield:

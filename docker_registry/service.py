@@ -31,7 +31,7 @@ from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
 from docker_registry.registry.shared import Shared
 from docker_registry.reloading import Reloads
-from docker_registry.storage.choose import choose
+from docker_registry.storage.choose import choose, swift_prefix
 from docker_registry.storage.interface import IStorage
 from docker_registry.systemd import Notifier
 from docker_registry.threads import Threads
@@ -243,6 +243,8 @@ def _place(config: Config) -> str:
             return f"below {config.storage_path}"
         case "s3":
             return f"in bucket {config.bucket} below {config.storage_path or '/'}"
+        case "swift":
+            return f"in container {config.container} below /{swift_prefix(config)}"
         case "memory":
             return "in memory"
 
@@ -250,12 +252,23 @@ def _place(config: Config) -> str:
 def cache_directory(config: Config) -> Path | None:
     """Where what can be found out again is kept: beside a local store, or for each store below ``cache_path``."""
     if config.storage != "memory" and config.cache_path is not None:
-        place = (config.endpoint, config.bucket) if config.storage == "s3" else ()
-        store = " ".join(map(str, (config.storage, *place, config.storage_path)))
+        store = " ".join(map(str, (config.storage, *_names(config), config.storage_path)))
         return config.cache_path / hashlib.sha256(store.encode()).hexdigest()[:16]
     if config.storage == "local" and config.storage_path is not None:
         return config.storage_path / CACHE
     return None
+
+
+def _names(config: Config) -> Sequence[object]:
+    """What a store on the network is told by, beside its ``storage_path``."""
+    match config.storage:
+        case "s3":
+            return config.endpoint, config.bucket
+        case "swift":
+            login = {**config.openstack, **config.swift_login}
+            said = [login.get(name) for name in ("auth_url", "username", "project_name", "project_id", "region_name")]
+            return config.container, config.swift_storage_url, swift_prefix(config), *said
+    return ()
 
 
 def registry_settings(config: Config) -> Settings:
@@ -269,8 +282,14 @@ def registry_settings(config: Config) -> Settings:
         delete_enabled=config.delete_enabled,
         catalogue_refresh=0.0 if config.storage in ("local", "memory") else config.catalogue_refresh,
         allow_missing_children=config.allow_missing_children,
-        link_belief=config.s3_link_cache if config.storage == "s3" and config.processes == 1 else 0.0,
+        link_belief=_link_belief(config),
     )
+
+
+def _link_belief(config: Config) -> float:
+    """Where asking takes a request, and no other process removes links."""
+    beliefs = {"s3": config.s3_link_cache, "swift": config.swift_link_cache}
+    return beliefs.get(config.storage, 0.0) if config.processes == 1 else 0.0
 
 
 def web_limits(config: Config) -> Limits:

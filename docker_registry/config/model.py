@@ -14,6 +14,7 @@ from docker_registry.config.notifications import Notifications
 from docker_registry.config.openstack import OpenStack
 from docker_registry.config.reporting import Reporting
 from docker_registry.config.s3 import S3
+from docker_registry.config.swift import Swift, what_is_missing
 from docker_registry.config.values import (
     AUTO,
     Allowed,
@@ -36,7 +37,7 @@ SAMPLE_SECRET = "REPLACEME"
 """What config_sample.yml has for ``secret_key``: known to everybody, and so good for nothing but trying out."""
 
 
-class Config(S3, OpenStack, Reporting):
+class Config(S3, Swift, OpenStack, Reporting):
     """What one flavor comes to."""
 
     standalone: Annotated[bool, Allowed("true")] = Field(
@@ -44,15 +45,15 @@ class Config(S3, OpenStack, Reporting):
         description="Whether the registry stands alone. `false` made docker-registry 0.x ask an index for the rights "
         "of a client; no such index is supported, so only `true` is accepted.",
     )
-    storage: Literal["local", "memory", "s3"] = Field(
+    storage: Literal["local", "memory", "s3", "swift"] = Field(
         default="local",
-        description="Where images are kept: `local` in a directory, `s3` in a bucket, `memory` nowhere, so that they "
-        "are gone when the registry stops.",
+        description="Where images are kept: `local` in a directory, `s3` in a bucket, `swift` in a container of "
+        "OpenStack, `memory` nowhere, so that they are gone when the registry stops.",
     )
     storage_path: StoragePath = Field(
         default=None,
-        description="The directory of `local`; made when it is absent. Required there. In the bucket of `s3` all keys "
-        "begin with it: `/prod` is `prod/…`, and without it they begin at the top.",
+        description="The directory of `local`; made when it is absent. Required there. In the bucket of `s3` and the "
+        "container of `swift` all keys begin with it: `/prod` is `prod/…`, and without it they begin at the top.",
     )
     sync: bool = Field(
         default=True,
@@ -158,6 +159,8 @@ class Config(S3, OpenStack, Reporting):
     def _bucket_given(cls, value: str, info: ValidationInfo) -> str:
         if value == "s3" and not (info.data.get("s3_bucket") or info.data.get("boto_bucket")):
             raise unsuitable("s3_bucket is missing, and storage is s3")
+        if value == "swift" and (missing := what_is_missing(info.data)):
+            raise unsuitable(f"{missing} is missing, and storage is swift")
         return value
 
     @field_validator("storage_path")

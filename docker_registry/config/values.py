@@ -103,7 +103,7 @@ Authorities = Annotated[
 
 
 def _storage_path(value: object, info: ValidationInfo) -> object:
-    if not isinstance(value, str) or info.data.get("storage") != "s3":
+    if not isinstance(value, str) or info.data.get("storage") not in ("s3", "swift"):
         return _local_path(value)
     if not re.fullmatch(r"/*(?:(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+(?:/+|\Z))*", value):
         raise unsuitable("not a prefix of keys, such as /prod")
@@ -121,7 +121,7 @@ def _local_path(value: object) -> object:
 _PATH = Allowed("an absolute path, or one that begins with ./, from the working directory")
 LocalPath = Annotated[Path | None, _PATH, BeforeValidator(_local_path)]
 StoragePath = Annotated[Path | None, _PATH, BeforeValidator(_storage_path)]
-"""Of a directory, or what the keys in a bucket begin with."""
+"""Of a directory, or what the keys in a bucket or a container begin with."""
 
 
 def _split(text: str) -> tuple[str, list[str], dict[str, str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from twisted.internet.interfaces import IReactorTime
 
 from docker_registry.config.model import Config
+from docker_registry.storage import accounts
 from docker_registry.storage.interface import IStorage
 from docker_registry.storage.local import LocalStorage
 from docker_registry.storage.making import Making
@@ -17,6 +18,8 @@ from docker_registry.storage.memory import MemoryStorage
 from docker_registry.storage.s3.links import Links, Presigned, cloud_front
 from docker_registry.storage.s3.settings import Place, Settings
 from docker_registry.storage.s3.storage import S3Storage
+from docker_registry.storage.swift import settings as swifts
+from docker_registry.storage.swift.storage import SwiftStorage
 from docker_registry.threads import Runner
 
 
@@ -81,9 +84,39 @@ def s3(config: Config, around: Surroundings) -> S3Storage:
     )
 
 
+def swift(config: Config, around: Surroundings) -> SwiftStorage:
+    """The container that a configuration names."""
+    http, log_in = accounts.swift(config, around.clock)
+    segment_size = config.segment_size
+    return SwiftStorage(
+        swifts.Settings(
+            config.container or "",
+            prefix=swift_prefix(config),
+            segment_size=segment_size,
+            memory=max(config.swift_memory // config.processes, 2 * segment_size),
+            temp_url_key=config.temp_url_key if config.storage_redirect else None,
+            check=config.storage_check and not around.joins,
+        ),
+        log_in,
+        http,
+        around.runner,
+        around.clock,
+    )
+
+
 def prefix(config: Config) -> str:
     """What keys begin with in a store that others have a part of, too."""
-    path = "" if config.storage_path is None else str(config.storage_path).strip("/")
+    return _prefix("" if config.storage_path is None else str(config.storage_path))
+
+
+def swift_prefix(config: Config) -> str:
+    """The same in a container, which may be one of registry:2's."""
+    section = config.swift
+    return _prefix(f"{section.prefix}/files") if config.storage_path is None and section.container else prefix(config)
+
+
+def _prefix(path: str) -> str:
+    path = path.strip("/")
     return f"{path}/" if path else ""
 
 
@@ -99,5 +132,7 @@ def _object_headers(config: Config) -> dict[str, str]:
     return headers
 
 
-KINDS: dict[str, Callable[[Config, Surroundings], IStorage]] = {"local": local, "memory": memory, "s3": s3}
+KINDS: dict[str, Callable[[Config, Surroundings], IStorage]] = {
+    "local": local, "memory": memory, "s3": s3, "swift": swift,
+}
 """By the value of the option. One store may be made of others."""

@@ -85,6 +85,11 @@ class Answer:
         values = self._headers.getRawHeaders(name.encode("ascii"))
         return values[-1].decode("utf-8", "replace") if values else None
 
+    def headers(self) -> dict[str, str]:
+        """All header fields, by their names in lower case; of several the last one."""
+        names = [name.decode("ascii", "replace").lower() for name, _ in self._headers.getAllRawHeaders()]
+        return {name: self.header(name) or "" for name in names}
+
     async def read(self, count: int) -> bytes:
         """At most ``count`` bytes; ``b""`` at the end.
 

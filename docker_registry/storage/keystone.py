@@ -14,7 +14,7 @@ from docker_registry.config.values import is_url
 from docker_registry.errors import StorageFailed, StoreUnavailable, Transient
 from docker_registry.storage.http import Answer, Http, clean
 from docker_registry.storage.retries import Retries
-from docker_registry.storage.tokens import Access, LoginRefused
+from docker_registry.storage.tokens import Access, LoginRefused, asked
 
 LIMIT = 4 << 20
 """Bytes of an answer; most of it is the catalogue."""
@@ -116,21 +116,9 @@ class Keystone:
         """:raises LoginRefused: Keystone does not accept it.
         :raises StoreUnavailable: it does not answer, or its catalogue has no such service.
         """
-        body = json.dumps(self._login.body()).encode()
-
-        async def attempt(left: float) -> Access:
-            seconds = min(left, self._http.patience.first_byte)
-            answer = await self._http.request(
-                "POST", self._login.tokens_url, {"Content-Type": "application/json", "Accept": "application/json"},
-                [body], seconds=seconds,
-            )
-            try:
-                return await self._read(answer)
-            except BaseException:
-                answer.close()
-                raise
-
-        return await self._retries(attempt)
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        body = [json.dumps(self._login.body()).encode()]
+        return await asked(self._http, self._retries, "POST", self._login.tokens_url, headers, body, self._read)
 
     async def _read(self, answer: Answer) -> Access:
         content = await answer.content(LIMIT)

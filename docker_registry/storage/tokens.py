@@ -14,6 +14,7 @@ from docker_registry.deferreds import Shared
 from docker_registry.errors import StorageError, StoreUnavailable, Transient
 from docker_registry.storage.flows import Body, Flow
 from docker_registry.storage.http import Answer, Http
+from docker_registry.storage.retries import Retries
 
 AHEAD = 300.0
 """Seconds before its end at which a token is replaced; a quarter of its life if that is shorter."""
@@ -47,6 +48,28 @@ LogIn = Callable[[], Awaitable[Access]]
 :raises LoginRefused: what it was told is wrong.
 :raises StoreUnavailable: nobody knows whether it is.
 """
+
+
+async def asked(
+    http: Http,
+    retries: Retries,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: Body | None,
+    read: Callable[[Answer], Awaitable[Access]],
+) -> Access:
+    """What ``read`` makes of a login's answer; it is asked for again where that helps."""
+
+    async def attempt(left: float) -> Access:
+        answer = await http.request(method, url, headers, body, seconds=min(left, http.patience.first_byte))
+        try:
+            return await read(answer)
+        except BaseException:
+            answer.close()
+            raise
+
+    return await retries(attempt)
 
 
 class Service:

@@ -22,7 +22,7 @@ CA = "the path of a file with certificates in PEM"
 PROBLEMS = [
     # options beside storage: s3, and what is said of them
     ("a: 1", "unknown option"),
-    ("", "x.storage: s3_bucket is missing, and storage is s3 (allowed: local, memory, s3)"),
+    ("", "x.storage: s3_bucket is missing, and storage is s3 (allowed: local, memory, s3, swift)"),
     ("s3_bucket: a/b", "x.s3_bucket: no name of a bucket (allowed: text)"),
     ("s3_bucket: bb, s3_access_key: k", "x.s3_secret_key: s3_access_key and s3_secret_key belong together"),
     (f"s3_bucket: bb, s3_secret_key: {MARKER}", "x.s3_secret_key: s3_access_key and s3_secret_key belong together"),

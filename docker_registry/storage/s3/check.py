@@ -1,15 +1,13 @@
-"""Whether the bucket can be used as it will be, found out before the port opens (F9)."""
+"""Whether the bucket can be used as it will be."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
-from docker_registry.errors import NotFound, StorageError, StorageFailed, Transient
+from docker_registry.errors import NotFound, StorageFailed
+from docker_registry.storage.objects import check as common
+from docker_registry.storage.objects.check import PROBE, Step
 from docker_registry.storage.s3.bucket import Bucket
-
-PROBE = b"probe"
 
 
 async def check(bucket: Bucket, prefix: str) -> None:
@@ -32,20 +30,12 @@ async def check(bucket: Bucket, prefix: str) -> None:
     async def in_parts() -> None:
         await bucket.abort(key, await bucket.begin(key))
 
-    steps: list[tuple[str, str, Callable[[], Awaitable[object]]]] = [
-        ("look for an object", "s3:GetObject and s3:ListBucket", absent),
-        ("write an object", "s3:PutObject", lambda: bucket.put(key, [PROBE])),
-        ("read an object", "s3:GetObject", read),
-        ("list objects", "s3:ListBucket", lambda: bucket.page(f"{prefix}.probe/", limit=1)),
-        ("begin and abort an upload in parts", "s3:PutObject and s3:AbortMultipartUpload", in_parts),
-        ("delete an object", "s3:DeleteObject", lambda: bucket.delete(key)),
+    steps = [
+        Step("look for an object", "s3:GetObject and s3:ListBucket", absent),
+        Step("write an object", "s3:PutObject", lambda: bucket.put(key, [PROBE])),
+        Step("read an object", "s3:GetObject", read),
+        Step("list objects", "s3:ListBucket", lambda: bucket.page(f"{prefix}.probe/", limit=1)),
+        Step("begin and abort an upload in parts", "s3:PutObject and s3:AbortMultipartUpload", in_parts),
+        Step("delete an object", "s3:DeleteObject", lambda: bucket.delete(key)),
     ]
-    for what, permission, step in steps:
-        try:
-            await step()
-        except StorageError as error:
-            kind = Transient if isinstance(error, Transient) else StorageFailed
-            host = bucket.client.place.host
-            with suppress(StorageError):
-                await bucket.delete(key)
-            raise kind(f"storage s3, {host}: cannot {what} ({permission}): {error}") from None
+    await common.check(f"s3, {bucket.client.place.host}", steps, lambda: bucket.delete(key))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 import uuid
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from botocore.config import Config
 from botocore.session import Session
@@ -105,14 +107,118 @@ def moto() -> Store:
 
 
 @cache
+def _swift() -> dict[str, str]:
+    return _started(SWIFT, "SWIFT_VENV")
+
+
+@cache
 def swift() -> Store:
     """OpenStack Swift with its S3 API: verifies signatures and sums.
 
     :raises SkipTest: it does not start.
     :raises AssertionError: it does not start, and this is CI.
     """
-    said = _started(SWIFT, "SWIFT_VENV")
+    said = _swift()
     return Store(said["S3_ENDPOINT"], said["S3_ACCESS_KEY"], said["S3_SECRET_KEY"], said["S3_BUCKET"], True)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container of Swift that is there.
+
+    :ivar auth_url: where one logs in by version 1.
+    :ivar url: of the account.
+    """
+
+    auth_url: str
+    user: str
+    key: str
+    url: str
+    name: str
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 0
+
+    def at(self, url: str, port: int) -> str:
+        """The same, by a proxy on loopback."""
+        return urlsplit(url)._replace(netloc=f"127.0.0.1:{port}").geturl()
+
+    def options(self, **more: Any) -> dict[str, Any]:
+        """A daemon's, for a prefix that nobody has used."""
+        return {
+            "storage": "swift", "swift_authurl": self.auth_url, "swift_user": self.user, "swift_password": self.key,
+            "swift_container": self.name, "swift_segment_size": "2MiB", "storage_path": f"/{uuid.uuid4().hex}", **more,
+        }
+
+    def theirs(self, prefix: str) -> dict[str, Any]:
+        """Of Debian's docker-registry."""
+        return {"swift": {
+            "username": self.user, "password": self.key, "authurl": self.auth_url, "container": self.name,
+            "prefix": prefix, "chunksize": 2 << 20,
+        }}
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[int, Any, bytes]:
+        """Status, headers and body of an answer: not by a client of ours.
+
+        :param path: behind the account, quoted.
+        """
+        lines = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(
+            f"{self.url}{path}", body, {"X-Auth-Token": self.token(), "Content-Type": "", **lines}, method=method
+        )
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+                return answer.status, answer.headers, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers, error.read()
+
+    def token(self) -> str:
+        return _token(self.auth_url, self.user, self.key)[0]
+
+    def names(self, prefix: str) -> list[str]:
+        """Of all objects below ``prefix``, without it."""
+        found: list[str] = []
+        while page := json.loads(self.ask("GET", f"/{self.name}?format=json&prefix={prefix}&marker="
+                                          f"{quote(prefix + found[-1]) if found else ''}")[2]):
+            found += [each["name"].removeprefix(prefix) for each in page]
+        return found
+
+    def objects(self, prefix: str) -> dict[str, str]:
+        """The tag of each object below ``prefix``."""
+        return {
+            name: self.ask("HEAD", f"/{self.name}/{quote(prefix + name)}")[1]["ETag"] for name in self.names(prefix)
+        }
+
+    def fill(self, prefix: str, root: Path) -> None:
+        """Put the files below ``root`` where docker-registry 0.x had them: each of them one object."""
+        for path in sorted(root.rglob("*")):
+            if path.is_file():
+                key = f"{prefix.strip('/')}/{path.relative_to(root)}"
+                status, _, _ = self.ask("PUT", f"/{self.name}/{quote(key)}", path.read_bytes())
+                assert status == 201, (key, status)
+
+
+@cache
+def _token(auth_url: str, user: str, key: str) -> tuple[str, str]:
+    """A token, and the URL of the account."""
+    request = urllib.request.Request(auth_url, headers={"X-Auth-User": user, "X-Auth-Key": key})
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+        return answer.headers["X-Auth-Token"], answer.headers["X-Storage-Url"]
+
+
+@cache
+def container() -> Container:
+    """The same Swift, by its own API.
+
+    :raises SkipTest: it does not start.
+    :raises AssertionError: it does not start, and this is CI.
+    """
+    said = _swift()
+    who = said["SWIFT_AUTH_URL"], said["SWIFT_USER"], said["SWIFT_KEY"]
+    return Container(*who, _token(*who)[1], said["S3_BUCKET"])
 
 
 @cache

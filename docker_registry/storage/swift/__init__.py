@@ -1,0 +1,1 @@
+"""A container of OpenStack Swift, by its own API."""

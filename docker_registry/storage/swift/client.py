@@ -1,0 +1,156 @@
+"""Requests to a container: with a token, tried again where that may help, answered by values or errors of storage."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import TypeVar
+from urllib.parse import quote, urlencode
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from docker_registry.errors import NotFound, StorageError, StoreUnavailable
+from docker_registry.storage.flows import Octets
+from docker_registry.storage.http import Answer, Patience, clean
+from docker_registry.storage.retries import Retries
+from docker_registry.storage.swift.errors import NoRights, meaning
+from docker_registry.storage.tokens import Access, Service
+
+R = TypeVar("R")
+
+LIMIT = 10 << 20
+"""Bytes of one document."""
+
+ERROR_LIMIT = 64 << 10
+"""Bytes of an answer that says what went wrong."""
+
+PROVED = 10.0
+"""Seconds for which an answer proves that the container is there: without it an object is as absent as one that is not
+in it."""
+
+LONG = 900.0
+"""Seconds for what the store works on before it answers: copies, and looking at all segments of an object."""
+
+BRIEF = 5.0
+"""Seconds for what is tidied up while somebody waits for an answer."""
+
+
+async def nothing(answer: Answer) -> None:
+    """Reads an answer of which nobody wants to know more."""
+    await answer.content(LIMIT)
+
+
+class Client:
+    """:param now: seconds, to measure with."""
+
+    log = Logger()
+
+    def __init__(
+        self, service: Service, container: str, retries: Retries, patience: Patience, now: Callable[[], float]
+    ) -> None:
+        self.container = container
+        self._service = service
+        self._retries = retries
+        self._patience = patience
+        self._now = now
+        self._proved = -PROVED
+        self._refused = False                   # and an operator has been told
+
+    def path(self, key: str, query: Mapping[str, str] | None = None) -> str:
+        """Behind the URL of the account, quoted.
+
+        :param key: whole; empty is the container.
+        """
+        path = f"/{quote(self.container, safe='')}"
+        path = f"{path}/{quote(key)}" if key else path
+        return f"{path}?{urlencode(query)}" if query else path
+
+    async def ask(
+        self,
+        method: str,
+        key: str,
+        read: Callable[[Answer], Awaitable[R]],
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Sequence[Octets] | None = None,
+        *,
+        stream: bool = False,
+        seconds: float | None = None,
+        brief: bool = False,
+        careless: bool = False,
+    ) -> R:
+        """What ``read`` makes of a successful answer.
+
+        :param stream: whether ``read`` leaves the body to somebody who reads it as slowly as he likes.
+        :param seconds: until the answer must have begun, if that is not as usual.
+        :param brief: whether it has one try and `BRIEF` seconds: it can be left undone.
+        :param careless: whether it is all the same what is not there, the object or the container.
+        :raises NotFound: there is no such object.
+        :raises StoreUnavailable: the store does not answer, or does not let us in, or there is no such container.
+        :raises StorageFull: a quota.
+        :raises Refused: everything else that it does not do.
+        """
+        usual = BRIEF if brief else self._patience.first_byte
+
+        async def attempt(left: float) -> R:
+            answer = await self._service.request(
+                method, self.path(key, query), headers or {}, body, stream=stream, seconds=seconds or min(left, usual)
+            )
+            try:
+                if answer.status >= 300:
+                    raise meaning(answer.status, self.where, key, await _said(answer, method))
+                result = await read(answer)
+            except BaseException:
+                answer.close()
+                raise
+            self._proved = self._now()
+            self._refused = False
+            return result
+
+        try:
+            return await self._retries(attempt, once=brief)
+        except NoRights as error:
+            self._tell(error)
+            raise
+        except NotFound:
+            is_container = (method == "PUT" and "X-Copy-From" not in (headers or {})) or (method == "GET" and not key)
+            if is_container or (key and not careless and await self._is_absent()):
+                self._proved = -PROVED
+                raise StoreUnavailable(f"{self.where} does not exist") from None
+            raise
+
+    @property
+    def where(self) -> str:
+        return f"container {self.container}"
+
+    def _tell(self, error: NoRights) -> None:
+        if not self._refused:
+            self._refused = True
+            self.log.failure("the store does not let this registry in", Failure(error))
+
+    async def _is_absent(self) -> bool:
+        """Whether what was not found is the container."""
+        if self._now() - self._proved < PROVED:
+            return False
+        try:
+            await self.ask("HEAD", "", nothing)
+        except NotFound:
+            return True
+        return False
+
+    async def access(self) -> Access:
+        """Where the account is, and a token."""
+        return await self._service.access()
+
+
+async def _said(answer: Answer, method: str) -> str:
+    """What an answer says went wrong, as it may stand in a log (T43). Pages in HTML say no more than the status."""
+    if method == "HEAD":
+        await answer.discard()
+        return ""
+    text = ""
+    with suppress(StorageError):
+        text = (await answer.content(ERROR_LIMIT)).decode("utf-8", "replace").strip()
+    answer.close()
+    return "" if text.startswith("<") else clean(text)[:200]

@@ -1,0 +1,324 @@
+"""The calls of Swift that are needed, a method each. Keys are whole: the prefix is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote
+
+from docker_registry.errors import Damaged, NotFound, StorageFailed, Transient
+from docker_registry.storage.flows import Octets
+from docker_registry.storage.http import Answer
+from docker_registry.storage.interface import SMALL
+from docker_registry.storage.objects.store import HASTY, Head, Page
+from docker_registry.storage.swift.client import LIMIT, LONG, Client, nothing
+from docker_registry.storage.swift.errors import meaning
+from docker_registry.threads import Runner
+
+META = "x-object-meta-"
+TOUCHED, SESSION, GROUP = f"{META}touched", f"{META}session", f"{META}group"
+"""When somebody renewed an object, in seconds since the epoch; that it is an upload that is not finished; and which
+writer's segments a large object begins with."""
+
+LARGE, DYNAMIC = "x-static-large-object", "x-object-manifest"
+
+_KEPT = frozenset({"content-encoding", "content-disposition", "x-delete-at", DYNAMIC})
+"""What a POST takes away from an object unless it says it again, as all of `META`. A large object stays one, and its
+type stays what it was."""
+
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
+_SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+
+
+@dataclass(frozen=True, slots=True)
+class SwiftHead(Head):
+    """:ivar group: of a large object of ours; empty otherwise.
+    :ivar is_large: whether it is made of segments that it lists.
+    :ivar dynamic: container and prefix of the segments of an object that does not list them; empty otherwise.
+    :ivar kept: what a POST has to say again.
+    """
+
+    group: str = ""
+    is_large: bool = False
+    dynamic: str = ""
+    kept: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An object in a listing.
+
+    :ivar modified: seconds since the epoch.
+    """
+
+    key: str
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Of a large object.
+
+    :ivar path: container and key, as `/container/key`.
+    :ivar is_nested: whether it is a large object itself.
+    """
+
+    path: str
+    size: int
+    is_nested: bool = False
+
+
+def _head(answer: Answer, key: str) -> SwiftHead:
+    """:raises StorageFailed: the answer lacks what every object has."""
+    headers = answer.headers()
+    size = answer.length
+    if answer.status == 206:
+        match = _RANGE.fullmatch(headers.get("content-range", ""))
+        size = None if match is None else int(match[2])
+    if size is None:
+        raise StorageFailed(f"{key}: the store does not say how long it is")
+    return SwiftHead(
+        size, _modified(headers), headers.get("etag", "").strip('"'), headers.get(SESSION, ""), headers.get(GROUP, ""),
+        headers.get(LARGE, "").lower() == "true", headers.get(DYNAMIC, ""),
+        {name: value for name, value in headers.items() if name in _KEPT or name.startswith(META)},
+    )
+
+
+def _modified(headers: Mapping[str, str]) -> float:
+    """When it was written or touched, in seconds since the epoch."""
+    for name in (TOUCHED, "x-timestamp"):
+        if _SECONDS.fullmatch(headers.get(name, "")):
+            return float(headers[name])
+    try:
+        return parsedate_to_datetime(headers.get("last-modified", "")).timestamp()
+    except ValueError:
+        raise StorageFailed("the store does not say when the object was written") from None
+
+
+class Container:
+    def __init__(self, client: Client, runner: Runner) -> None:
+        self.client = client
+        self._runner = runner
+
+    # Reading
+
+    async def head(self, key: str) -> SwiftHead:
+        """:raises NotFound: nothing is there."""
+
+        async def read(answer: Answer) -> SwiftHead:
+            await answer.discard()
+            return _head(answer, key)
+
+        return await self.client.ask("HEAD", key, read)
+
+    async def get(self, key: str, limit: int = SMALL) -> tuple[bytes, SwiftHead]:
+        """:raises NotFound: nothing is there.
+        :raises Damaged: it has more than ``limit`` bytes.
+        """
+
+        async def read(answer: Answer) -> tuple[bytes, SwiftHead]:
+            head = _head(answer, key)
+            if head.size > limit:
+                raise Damaged(f"{key} has {head.size} bytes")
+            return await answer.content(limit), head
+
+        return await self.client.ask("GET", key, read)
+
+    async def stream(self, key: str, offset: int = 0, tag: str = "") -> tuple[Answer, SwiftHead]:
+        """An object from ``offset`` on; whoever called reads the answer, or closes it.
+
+        :param tag: of what it has to be.
+        :raises NotFound: nothing is there.
+        :raises OutOfRange: ``offset`` is beyond its end.
+        :raises Refused: with ``412`` when it is another.
+        """
+
+        async def read(answer: Answer) -> tuple[Answer, SwiftHead]:
+            head = _head(answer, key)
+            begins = _RANGE.fullmatch(answer.header("content-range") or "")
+            if offset and (answer.status != 206 or begins is None or int(begins[1]) != offset):
+                raise StorageFailed(f"{key}: the store does not send the range that it was asked for")
+            return answer, head
+
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        if tag:
+            headers["If-Match"] = f'"{tag}"'
+        return await self.client.ask("GET", key, read, headers=headers, stream=True)
+
+    async def page(
+        self, prefix: str, *, delimiter: str = "", after: str = "", token: str = "", limit: int = 1000
+    ) -> Page:
+        limit = min(limit, 1000)
+        rows = await self._listed(prefix, delimiter, token or after, limit)
+        last = max((str(row.get("name", row.get("subdir"))) for row in rows), key=str.encode, default="")
+        return Page(
+            [str(row["name"]) for row in rows if "name" in row],
+            [str(row["subdir"]) for row in rows if "subdir" in row],
+            last if len(rows) >= limit else "",
+        )
+
+    async def rows(self, prefix: str) -> list[Row]:
+        """All that is listed below a prefix."""
+        found: list[Row] = []
+        after = ""
+        while rows := await self._listed(prefix, "", after, 1000):
+            found += [Row(str(row["name"]), _time(str(row["last_modified"]))) for row in rows]
+            after = found[-1].key
+        return found
+
+    async def _listed(self, prefix: str, delimiter: str, marker: str, limit: int) -> list[dict[str, Any]]:
+        query = {"format": "json", "prefix": prefix, "limit": str(limit)}
+        query |= {"delimiter": delimiter} if delimiter else {}
+        query |= {"marker": marker} if marker else {}
+
+        async def read(answer: Answer) -> list[dict[str, Any]]:
+            return await self._document(answer, _rows)
+
+        return await self.client.ask("GET", "", read, query)
+
+    async def _document(self, answer: Answer, check: Any) -> list[dict[str, Any]]:
+        content = await answer.content(LIMIT)
+        rows: list[dict[str, Any]] = (
+            await self._runner.slow(check, content) if len(content) > HASTY else check(content)
+        )
+        return rows
+
+    async def segments(self, key: str) -> list[Segment]:
+        """What a large object lists.
+
+        :raises NotFound: nothing is there.
+        """
+
+        async def read(answer: Answer) -> list[Segment]:
+            if (answer.header(LARGE) or "").lower() != "true":
+                answer.close()                  # it has become another since
+                return []
+            rows = await self._document(answer, _manifest)
+            return [Segment(row["name"], row["bytes"], bool(row.get("sub_slo"))) for row in rows]
+
+        return await self.client.ask("GET", key, read, {"multipart-manifest": "get"})
+
+    # Writing
+
+    async def put(self, key: str, parts: Sequence[Octets], session: str = "", is_new: bool = False) -> str:
+        """Store an object; its tag.
+
+        :param session: of an upload that is not finished.
+        :param is_new: whether nothing may be there.
+        :raises Refused: with ``412``, something is there; with ``422`` when it was changed on its way.
+        """
+        tag = await self._sum(parts)
+        headers = {"Content-Type": "application/octet-stream", "ETag": tag}
+        headers |= {SESSION: session} if session else {}
+        headers |= {"If-None-Match": "*"} if is_new else {}
+        said = await self.client.ask("PUT", key, _tag, headers=headers, body=parts)
+        if said.strip('"') not in (tag, ""):
+            raise StorageFailed(f"{key}: the store has other bytes than it was sent")
+        return tag
+
+    async def put_large(self, key: str, segments: Sequence[Segment], group: str, is_new: bool = False) -> None:
+        """Make a large object of segments, in one step.
+
+        :param group: tells who made it.
+        :raises Refused: with ``412``, something is there.
+        """
+        body = json.dumps([{"path": each.path, "size_bytes": each.size} for each in segments]).encode()
+        headers = {"Content-Type": "application/octet-stream", "Accept": "application/json", GROUP: group}
+        headers |= {"If-None-Match": "*"} if is_new else {}
+        query = {"multipart-manifest": "put", "heartbeat": "on"}
+
+        async def read(answer: Answer) -> None:
+            content = await answer.content(LIMIT)
+            if answer.status == 202:
+                self._judge(key, content)
+
+        await self.client.ask("PUT", key, read, query, headers, [body], seconds=LONG)
+
+    def _judge(self, key: str, content: bytes) -> None:
+        """A success that was said before the store knew, so that nobody waited for it in vain (F2).
+
+        :raises StorageError: it is none.
+        """
+        try:
+            said = json.loads(content)
+            status = int(str(said["Response Status"])[:3])
+            errors = ", ".join(f"{path} {what}" for path, what in said["Errors"][:3])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise Transient("the store's answer ended before it said whether it was a success") from None
+        if status >= 300:
+            raise meaning(status, self.client.where, key, f"its segments: {errors}" if errors else "")
+
+    async def post(self, key: str, headers: Mapping[str, str]) -> None:
+        """Set what is known of an object beside its content. What is not said is taken away.
+
+        :raises NotFound: nothing is there.
+        """
+        await self.client.ask("POST", key, nothing, headers=headers, body=[])
+
+    async def copy(self, source: str, target: str) -> None:
+        """Of a large object what it lists, so that both have the same segments; of others their bytes."""
+        headers = {"X-Copy-From": f"/{quote(self.client.container, safe='')}/{quote(source)}"}
+        query = {"multipart-manifest": "get"}
+        await self.client.ask("PUT", target, nothing, query, headers, [], seconds=LONG)
+
+    async def delete(self, key: str) -> None:
+        """What is not there is no error. Of a large object what it lists stays."""
+        try:
+            await self.client.ask("DELETE", key, nothing, careless=True)
+        except NotFound:
+            return
+
+    async def _sum(self, parts: Sequence[Octets]) -> str:
+        if sum(map(len, parts)) <= HASTY:
+            return _md5(parts)
+        return await self._runner.slow(_md5, parts)
+
+
+async def _tag(answer: Answer) -> str:
+    await answer.content(LIMIT)
+    return answer.header("etag") or ""
+
+
+def _md5(parts: Sequence[Octets]) -> str:
+    """What Swift knows an object by, and looks at when it has it."""
+    found = hashlib.md5(usedforsecurity=False)
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()
+
+
+def _time(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+def _rows(content: bytes) -> list[dict[str, Any]]:
+    """:raises Transient: no listing, or half of one."""
+    try:
+        rows = json.loads(content)
+        for row in rows:
+            if not isinstance(row["subdir"] if "subdir" in row else row["name"], str):
+                raise TypeError
+            if "name" in row:
+                _time(row["last_modified"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Transient("the store's answer is no listing") from None
+    found: list[dict[str, Any]] = rows
+    return found
+
+
+def _manifest(content: bytes) -> list[dict[str, Any]]:
+    """:raises Transient: no list of segments, or half of one."""
+    try:
+        rows = json.loads(content)
+        if not all(isinstance(row["name"], str) and isinstance(row["bytes"], int) for row in rows):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Transient("the store's answer is no list of segments") from None
+    found: list[dict[str, Any]] = rows
+    return found

@@ -1,0 +1,33 @@
+"""What a status of Swift's means. What it says beside that is HTML, or JSON, or nothing."""
+
+from __future__ import annotations
+
+from docker_registry.errors import NotFound, StorageError, StorageFull, StoreUnavailable, Transient
+from docker_registry.storage.objects.store import OutOfRange, Refused
+
+BUSY = frozenset({408, 429, 498, 500, 502, 503, 504})
+"""Worth another try. 498 is how Swift says that it was asked too often."""
+
+
+class NoRights(StoreUnavailable):
+    """The login may not do this."""
+
+
+def meaning(status: int, where: str, key: str, said: str = "") -> StorageError:
+    """The error that an answer without success comes to.
+
+    :param where: the container, for operators.
+    """
+    if status in BUSY:
+        return Transient(f"{where}: the store is busy: {status}")
+    if status == 404:
+        return NotFound(key)
+    if status in (413, 507):
+        return StorageFull(f"{where}: {said or 'a quota, or the disks, are full'} ({status})")
+    if status == 403:
+        return NoRights(f"{where}: the login may not do this (403): it needs a role of the project for object storage")
+    if status == 416:
+        return OutOfRange("416", said)
+    if 300 <= status < 400:
+        return StoreUnavailable(f"{where} is elsewhere: the store redirects ({status})")
+    return Refused(str(status), said)

@@ -1,0 +1,152 @@
+"""A container: the keys are those of the tree, below a prefix.
+
+What a directory does by renaming is one write here: an object is there whole or not at all, and as long as the store
+says. A touched object carries its time. What a reader has begun to read goes on when the key is overwritten or
+deleted, as far as the store lets it: a large object ends with the segment that is being read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import alsoProvides, implementer
+
+from docker_registry.deferreds import at_most, deferred
+from docker_registry.errors import NotFound
+from docker_registry.storage.http import Http
+from docker_registry.storage.interface import IDirect, ILeftovers, IRedirects, IStorage, Leftover
+from docker_registry.storage.objects.budget import Budget
+from docker_registry.storage.objects.storage import ObjectStorage
+from docker_registry.storage.retries import Retries
+from docker_registry.storage.swift.check import check
+from docker_registry.storage.swift.client import Client
+from docker_registry.storage.swift.container import TOUCHED, Container
+from docker_registry.storage.swift.groups import AT_ONCE, Groups
+from docker_registry.storage.swift.large import Segmented
+from docker_registry.storage.swift.links import link
+from docker_registry.storage.swift.settings import Settings
+from docker_registry.storage.tokens import LogIn, Service
+from docker_registry.threads import Runner
+
+Leftovers = list[Leftover]
+
+
+@implementer(IStorage, IDirect, ILeftovers)
+class SwiftStorage(ObjectStorage):
+    """:param log_in: at Keystone, or as Swift itself has it.
+    :param http: for the store.
+    :param others: closed with it.
+    :param clock: of tokens and retries.
+    :param now: seconds since the epoch, by this machine's clock.
+    :param retries: of requests that failed.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        settings: Settings,
+        log_in: LogIn,
+        http: Http,
+        runner: Runner,
+        clock: Any,
+        *,
+        now: Callable[[], float] = time.time,
+        retries: Retries | None = None,
+    ) -> None:
+        self._settings = settings
+        self._now = now
+        self._http = http
+        if settings.temp_url_key is not None:
+            alsoProvides(self, IRedirects)
+        service = Service(http, log_in, clock)
+        client = Client(service, settings.container, retries or Retries(clock), http.patience, clock.seconds)
+        self.container = Container(client, runner)
+        self.large = Segmented(self.container, Groups(self.container, settings.prefix))
+        budget = Budget(settings.memory, clock, "swift_memory")
+        super().__init__(self.container, self.large, budget, runner, settings.prefix, settings.segment_size)
+
+    # Reading
+
+    @deferred
+    async def link(self, key: str) -> str:
+        assert self._settings.temp_url_key is not None
+        return await link(self.container.client, self._whole(key), self._settings.temp_url_key, self._now())
+
+    # Writing
+
+    @deferred
+    async def touch(self, key: str) -> None:
+        whole = self._whole(key)
+        head = await self.container.head(whole)
+        await self.container.post(whole, {**head.kept, TOUCHED: f"{self._now():.3f}"})
+
+    @deferred
+    async def delete(self, key: str) -> None:
+        await self.large.delete(self._whole(key))
+
+    @deferred
+    async def delete_tree(self, prefix: str) -> None:
+        whole = self._whole(prefix)
+        page = await self.container.page(f"{whole}/")
+        await self._delete_all([whole, *page.keys])
+        while page.token:
+            page = await self.container.page(f"{whole}/", token=page.token)
+            await self._delete_all(page.keys)
+
+    async def _delete_all(self, keys: list[str]) -> None:
+        async def delete(key: str) -> None:
+            try:
+                await self.large.delete(key)
+            except NotFound:
+                return                          # lists may be late
+
+        await at_most(AT_ONCE, [partial(delete, key) for key in keys])
+
+    @deferred
+    async def quarantine(self, key: str) -> None:
+        kept = self._kept(key)
+        await self.large.quarantine(self._whole(key), kept)
+        self.log.warn("{key} is kept as {kept}", key=key, kept=kept)
+
+    # What is left of large objects
+
+    @deferred
+    async def leftovers(self, before: float) -> Leftovers:
+        groups = self.large.groups
+        found: list[Leftover] = []
+        for group, modified in (await groups.unfinished()).items():
+            if modified >= before:
+                continue
+            newest = max([modified, *(row.modified for row in await groups.rows(group))])
+            if newest >= before:
+                continue
+            if not await self.large.orphans(group):
+                await groups.forget([group])    # it has an object, and nobody else can want it by now
+                continue
+            keys = await groups.keys(group)
+            found.append(Leftover(keys[-1].removeprefix(self._prefix) if keys else "", group, newest))
+        return found
+
+    @deferred
+    async def remove_leftover(self, leftover: Leftover) -> None:
+        groups = self.large.groups
+        await groups.claim(leftover.id, "")
+        await groups.delete(await self.large.orphans(leftover.id))
+        await groups.forget([leftover.id])
+
+    # Life
+
+    @deferred
+    async def start(self) -> None:
+        """:raises StorageError: the container cannot be used; the text says what is missing."""
+        if self._settings.check:
+            await check(self.container, self.large, self._settings)
+
+    def close(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._http.close())

@@ -1,0 +1,60 @@
+"""A store of objects behind a proxy that sees every request, and does harm where a test wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.python.threadpool import ThreadPool
+from twisted.trial.unittest import TestCase
+
+from docker_registry.storage.http import Patience
+from docker_registry.test.servers.faults import FaultProxy
+from docker_registry.threads import Threads
+
+reactor: Any = _reactor
+
+MIB = 1 << 20
+SHORT = Patience(connect=0.3, first_byte=0.3, idle=0.3)
+
+
+class ObjectCase(TestCase):
+    """:ivar proxy: between the store and `storage`.
+    :ivar storage: a store that does not wait between two tries.
+    """
+
+    timeout = 60
+    storage: Any
+
+    def begin(self, port: int) -> None:
+        """:param port: of the store."""
+        pool = ThreadPool(0, 4)
+        pool.start()
+        self.addCleanup(pool.stop)
+        self.runner = Threads(reactor, pool)
+        self.proxy = FaultProxy(reactor, port).start()
+        self.addCleanup(self.proxy.stop)
+
+    async def close(self, storage: Any) -> None:
+        await deferLater(reactor, 0)            # whoever received the last bytes is still in the middle of it
+        await storage.close()
+
+    async def fails(self, work: Deferred[Any] | Coroutine[Deferred[Any], Any, Any], error: type[Exception]) -> Any:
+        """The error that ``work`` ends with."""
+        try:
+            await work
+        except error as raised:
+            return raised
+        raise AssertionError(f"no {error.__name__}")
+
+    async def content(self, key: str, storage: Any = None) -> bytes:
+        """Of an object, or of an upload that is not finished."""
+        reader = await (storage or self.storage).open(key)
+        parts = []
+        while part := await reader.read(MIB):
+            parts.append(part)
+        reader.close()
+        return b"".join(parts)

@@ -1,0 +1,415 @@
+"""The ways in which a blob gets into a container, call for call, and what becomes of its segments."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+from docker_registry.deferreds import together
+from docker_registry.errors import NotFound, StorageError, StorageFailed, Transient
+from docker_registry.storage.swift import large
+from docker_registry.storage.swift.container import Segment
+from docker_registry.test.storage_contract import content
+from docker_registry.test.swift_case import MIB, SEGMENT, SwiftFaultCase
+
+FIVE, SMALL = content(5 * MIB), content(100_000)
+LATER = 1e12
+"""Everything is older."""
+
+
+def pieces(whole: bytes, step: int = MIB) -> list[bytes]:
+    return [whole[at : at + step] for at in range(0, len(whole), step)]
+
+
+class SwiftWritingCase(SwiftFaultCase):
+    async def write(self, writer: Any, whole: bytes) -> None:
+        digester = hashlib.sha256()
+        for piece in pieces(whole):
+            await writer.write([piece[:1000], piece[1000:]], [digester])
+        self.assertEqual(digester.digest(), hashlib.sha256(whole).digest())
+
+    async def direct(self, key: str, whole: bytes, storage: Any = None) -> None:
+        writer = await (storage or self.storage).create_direct("u/data", key, len(whole))
+        await self.write(writer, whole)
+        await writer.commit(key)
+
+    async def session(self, key: str, whole: bytes) -> None:
+        writer = await self.storage.create("u/data")
+        await self.write(writer, whole)
+        await writer.commit(key)
+
+    def left(self) -> list[str]:
+        """The names of all objects below the prefix."""
+        return self.store.names(self.settings.prefix)
+
+    def segments(self) -> list[str]:
+        return [name for name in self.left() if name.startswith(".segments/")]
+
+    async def nothing_is_left(self) -> None:
+        """But what claims say of objects that are there."""
+        self.assertEqual(self.segments(), [])
+        self.assertEqual(await self.storage.leftovers(LATER), [])
+        self.assertEqual([name for name in self.left() if name.startswith(".unfinished/")], [])
+        self.assertEqual(self.storage.budget.left, self.settings.memory)
+
+
+class WritingTests(SwiftWritingCase):
+    async def test_small(self) -> None:
+        for begin in (self.direct, self.session):
+            await begin("b", FIVE[:100])
+            self.assertIn("PUT b", self.calls())
+            self.assertEqual(await self.content("b"), FIVE[:100])
+            await self.storage.delete("b")
+            await self.nothing_is_left()
+            self.calls()
+
+    async def test_direct_of_one_segment(self) -> None:
+        """Exactly: it is an ordinary object."""
+        await self.direct("b", FIVE[:SEGMENT])
+        self.assertEqual(self.calls(), ["PUT b"])
+        self.assertEqual((await self.storage.stat("b")).size, SEGMENT)
+
+    async def test_direct_and_large(self) -> None:
+        """Each byte is sent once, whether the length is known or not; the list comes last, in one step."""
+        for length in (len(FIVE), None):
+            writer = await self.storage.create_direct("u/data", "b", length)
+            await self.write(writer, FIVE)
+            await self.fails(self.storage.get("b"), NotFound)
+            self.assertEqual(await writer.sync(), 0)
+            self.calls()
+            await writer.commit("b")
+            calls = self.calls()
+            self.assertEqual(calls[-3:-2], ["PUT b multipart-manifest heartbeat"])
+            self.assertEqual(sorted(calls[-2:]), ["DELETE .unfinished/GROUP", "DELETE .unfinished/GROUP.claim"])
+            self.assertEqual(len(self.segments()), 3)
+            self.assertEqual(await self.content("b"), FIVE)
+            await self.storage.delete("b")
+            await self.nothing_is_left()
+
+    async def test_session(self) -> None:
+        """Costs the same: what was sent stays where it is."""
+        writer = await self.storage.create("u/data")
+        await self.write(writer, FIVE)
+        await writer.commit("b")
+        calls = self.calls()
+        self.assertEqual(calls[-2:], ["PUT b multipart-manifest heartbeat", "DELETE u/data"])
+        self.assertEqual(sorted(calls[:-2]), [
+            "DELETE u/data", "PUT .segments/GROUP/000000", "PUT .segments/GROUP/000001", "PUT .segments/GROUP/rest",
+            "PUT .unfinished/GROUP", "PUT .unfinished/GROUP.claim", "PUT u/data",
+        ])
+        self.assertEqual(await self.content("b"), FIVE)
+        self.assertEqual(await self.storage.list("u"), [])
+        self.assertEqual(await self.storage.leftovers(LATER), [])
+        self.assertEqual(self.storage.budget.left, self.settings.memory)
+        await self.storage.delete("b")
+        await self.nothing_is_left()
+
+    async def test_given_up(self) -> None:
+        for end in ("abandon", "close"):
+            writer = await self.storage.create_direct("u/data", "b", len(FIVE))
+            await self.write(writer, FIVE)
+            await getattr(writer, end)()
+            await self.nothing_is_left()
+        writer = await self.storage.create("u/data")
+        await self.write(writer, FIVE)
+        await writer.sync()
+        await writer.abandon()
+        await self.nothing_is_left()
+        self.assertEqual(self.left(), [])
+
+    async def test_session_is_deleted_as_a_tree(self) -> None:
+        """As the purge does, in another process."""
+        writer = await self.storage.create("u/data")
+        await self.write(writer, FIVE)
+        await writer.sync()
+        await writer.close()
+        self.assertEqual(len(self.segments()), 2)
+        await self.make().delete_tree("u")
+        self.assertEqual(self.segments(), [])
+        await self.nothing_is_left()
+
+    async def test_session_goes_on_elsewhere(self) -> None:
+        writer = await self.storage.create("u/data")
+        await self.write(writer, FIVE[: 3 * MIB])
+        self.assertEqual(await writer.sync(), 3 * MIB)
+        await writer.write([FIVE[3 * MIB :]])
+        await writer._parts.settled()               # type: ignore[attr-defined]
+        await writer.close()
+        other = self.make()
+        stat = await other.stat("u/data")
+        self.assertEqual((stat.size, stat.mark), (3 * MIB, writer.mark))
+        self.assertEqual(await self.content("u/data", other), FIVE[: 3 * MIB])
+        again = await other.resume("u/data", 3 * MIB)
+        await self.write(again, FIVE[3 * MIB :])
+        await again.commit("b")
+        self.assertEqual(await self.content("b"), FIVE)
+        # The first writer had sent one more, which nobody heard of.
+        [leftover] = await self.storage.leftovers(LATER)
+        self.assertEqual(leftover.key, "b")
+        await self.storage.remove_leftover(leftover)
+        self.assertEqual(await self.content("b"), FIVE)
+        await self.storage.delete("b")
+        await self.nothing_is_left()
+
+    async def test_session_is_cut_anywhere(self) -> None:
+        for offset in (0, 1, SEGMENT - 1, SEGMENT, SEGMENT + 1, 2 * SEGMENT, 2 * SEGMENT + 1):
+            writer = await self.storage.create("u/data")
+            await self.write(writer, FIVE)
+            await writer.sync()
+            await writer.close()
+            again = await self.storage.resume("u/data", offset)
+            await again.write([b"end"])
+            await again.commit("b")
+            self.assertEqual(await self.content("b"), FIVE[:offset] + b"end", offset)
+        for leftover in await self.storage.leftovers(LATER):
+            await self.storage.remove_leftover(leftover)
+        self.assertEqual(await self.content("b"), FIVE[:offset] + b"end")
+        await self.storage.delete("b")
+        await self.nothing_is_left()
+
+    async def test_more_segments_than_a_list_has(self) -> None:
+        """They are listed in groups."""
+        self.patch(large, "LISTED", 3)
+        whole = content(17 * MIB)
+        for begin, lists in ((self.direct, 3), (self.session, 2)):      # whose pieces are larger
+            await begin("b", whole)
+            self.assertEqual((await self.storage.stat("b")).size, len(whole))
+            self.assertEqual(hashlib.sha256(await self.content("b")).digest(), hashlib.sha256(whole).digest())
+            self.assertEqual(len([name for name in self.segments() if "/list-" in name]), lists)
+            await self.storage.delete("b")
+            await self.nothing_is_left()
+
+    async def test_with_segments_of_another_size(self) -> None:
+        """The option was changed between two starts."""
+        writer = await self.storage.create("u/data")
+        await self.write(writer, FIVE[: 3 * MIB])
+        await writer.sync()
+        await writer.close()
+        other = self.make(settings=replace(self.settings, segment_size=MIB))
+        again = await other.resume("u/data", 3 * MIB)
+        await self.write(again, FIVE[3 * MIB :])
+        await again.commit("b")
+        self.assertEqual(await self.content("b"), FIVE)
+
+
+class OverwritingTests(SwiftWritingCase):
+    """Segments go after the list that led to them, and those of others never."""
+
+    async def test_large_by_large(self) -> None:
+        await self.direct("other", FIVE)
+        await self.direct("b", FIVE)
+        before = set(self.segments())
+        self.calls()
+        await self.direct("b", FIVE[::-1])
+        calls = self.calls()
+        listed = max(at for at, call in enumerate(calls) if call == "PUT b multipart-manifest heartbeat")
+        gone = [at for at, call in enumerate(calls) if call.startswith("DELETE .segments/")]
+        self.assertEqual(len(gone), 3)
+        self.assertGreater(min(gone), listed)
+        self.assertEqual(await self.content("b"), FIVE[::-1])
+        self.assertEqual(await self.content("other"), FIVE)
+        self.assertEqual(len(before & set(self.segments())), 3)
+        self.assertEqual(await self.storage.leftovers(LATER), [])
+
+    async def test_large_by_small_and_back(self) -> None:
+        await self.direct("b", FIVE)
+        await self.session("b", b"small")
+        self.assertEqual((await self.content("b"), self.segments()), (b"small", []))
+        await self.session("b", FIVE)
+        self.assertEqual((await self.content("b"), len(self.segments())), (FIVE, 3))
+
+    async def test_the_answer_is_lost(self) -> None:
+        """The list is there, and nobody heard: it is ours."""
+        for begin in (self.direct, self.session):
+            rule = self.proxy.add(method="PUT", target="/b[?]", times=1, lose=True)
+            await begin("b", FIVE)
+            self.assertEqual(rule.met, 1)
+            self.assertEqual(await self.content("b"), FIVE)
+            await self.storage.delete("b")
+            await self.nothing_is_left()
+
+    async def test_deleted_before_its_segments(self) -> None:
+        await self.direct("b", FIVE)
+        self.calls()
+        await self.storage.delete("b")
+        calls = self.calls()
+        self.assertLess(calls.index("PUT .unfinished/GROUP"), calls.index("DELETE b"))
+        self.assertLess(calls.index("DELETE b"), calls.index("DELETE .segments/GROUP/000000"))
+
+    async def test_two_daemons_end_one_session(self) -> None:
+        """As one blob: both may be told that it is there. As two: one of them is."""
+        writer = await self.storage.create("u/data")
+        await self.write(writer, FIVE[: 4 * MIB + 1])
+        await writer.sync()
+        await writer.close()
+        one = await self.storage.resume("u/data", 4 * MIB + 1)
+        two = await self.make().resume("u/data", 4 * MIB + 1)
+        three = await self.make().resume("u/data", 4 * MIB + 1)
+        await together(one.write([b"end"]), two.write([b"end"]), three.write([b"another"]))
+        await one.commit("b")
+        await two.commit("b")
+        await self.fails(three.commit("c"), StorageFailed)
+        await three.abandon()
+        self.assertEqual(await self.content("b"), FIVE[: 4 * MIB + 1] + b"end")
+        for leftover in await self.storage.leftovers(LATER):
+            await self.storage.remove_leftover(leftover)
+        self.assertEqual(await self.content("b"), FIVE[: 4 * MIB + 1] + b"end")
+
+    async def test_given_up_by_one_and_ended_by_another(self) -> None:
+        for first in ("commit", "abandon"):
+            writer = await self.storage.create("u/data")
+            await self.write(writer, FIVE)
+            await writer.sync()
+            await writer.close()
+            one, two = await self.storage.resume("u/data", len(FIVE)), await self.make().resume("u/data", len(FIVE))
+            if first == "commit":
+                await one.commit("b")
+                await two.abandon()
+                self.assertEqual(await self.content("b"), FIVE)
+                await self.storage.delete("b")
+            else:
+                await two.abandon()
+                await self.fails(one.commit("b"), StorageError)
+                await self.fails(self.storage.stat("b"), NotFound)
+                await one.abandon()
+
+    async def test_segments_of_others_stay(self) -> None:
+        """A list that somebody made with other tools."""
+        prefix = self.settings.prefix
+        for number in range(2):
+            await self.storage.container.put(f"{prefix}foreign/{number}", [b"x" * 10])
+        segments = [Segment(self.storage.large.path(f"{prefix}foreign/{number}"), 10) for number in range(2)]
+        await self.storage.container.put_large(f"{prefix}b", segments, "")
+        self.assertEqual(await self.content("b"), b"x" * 20)
+        await self.storage.delete("b")
+        self.assertEqual(self.left(), ["foreign/0", "foreign/1"])
+
+    async def test_quarantine(self) -> None:
+        """With its segments, which are no leftovers."""
+        await self.direct("b", FIVE)
+        await self.storage.quarantine("b")
+        await self.fails(self.storage.stat("b"), NotFound)
+        self.assertEqual(await self.storage.leftovers(LATER), [])
+        [kept] = [name for name in self.left() if name.startswith(".quarantine/")]
+        _, _, found = self.store.ask("GET", f"/{self.store.name}/{self.settings.prefix}{kept.replace('%', '%25')}")
+        self.assertEqual(found, FIVE)
+
+    async def test_quarantine_of_what_lost_a_segment(self) -> None:
+        await self.direct("b", FIVE)
+        first, *others = self.segments()
+        self.store.ask("DELETE", f"/{self.store.name}/{self.settings.prefix}{first}")
+        await self.storage.quarantine("b")
+        await self.fails(self.storage.stat("b"), NotFound)
+        [kept] = [name for name in self.left() if name.startswith(".quarantine/")]
+        _, _, found = self.store.ask("GET", f"/{self.store.name}/{self.settings.prefix}{kept.replace('%', '%25')}")
+        self.assertEqual([line.removeprefix(self.settings.prefix) for line in found.decode().split()],
+                         [first, *others])
+        self.assertEqual(self.segments(), others)
+
+
+class TouchTests(SwiftWritingCase):
+    async def test_keeps_what_there_is(self) -> None:
+        """A POST takes away what it does not say again; an object that loses its segments would lose its bytes."""
+        await self.direct("large", FIVE)
+        prefix, name = self.settings.prefix, self.store.name
+        self.store.ask("PUT", f"/{name}/{prefix}s/1", b"one")
+        self.store.ask("PUT", f"/{name}/{prefix}dynamic", b"", X_Object_Manifest=f"{name}/{prefix}s/")
+        self.store.ask("PUT", f"/{name}/{prefix}plain", b"plain", X_Object_Meta_Of_Others="Ã©", Content_Type="a/b",
+                       Content_Encoding="gzip", X_Delete_At="4000000000")
+        for key, whole in (("large", FIVE), ("dynamic", b"one"), ("plain", b"plain")):
+            before = await self.storage.stat(key)
+            await self.storage.touch(key)
+            self.assertGreater((await self.storage.stat(key)).modified, before.modified)
+            self.assertEqual(await self.content(key), whole)
+        _, headers, _ = self.store.ask("HEAD", f"/{name}/{prefix}plain")
+        self.assertEqual((headers["Content-Type"], headers["Content-Encoding"], headers["X-Delete-At"]),
+                         ("a/b", "gzip", "4000000000"))
+        self.assertEqual(headers["X-Object-Meta-Of-Others"].encode("latin-1").decode(), "é")
+        await self.storage.delete("large")
+        await self.nothing_is_left()
+
+
+class LeftoverTests(SwiftWritingCase):
+    """What a process left that ended at each step of its work (F5)."""
+
+    segment_size = 64 << 10
+
+    async def stopped(self, work: Any, step: int) -> bool:
+        """Let ``work`` make so many calls, and no more; whether it wanted more."""
+        storage = self.make()
+        client = storage.container.client
+        ask, made = client.ask, [0]
+
+        async def counted(*args: Any, **kwargs: Any) -> Any:
+            if made[0] == step:
+                raise Transient("the process has ended")
+            made[0] += 1
+            return await ask(*args, **kwargs)
+
+        with mock.patch.object(client, "ask", counted):
+            try:
+                await work(storage)
+            except StorageError:
+                return True
+        return made[0] == step
+
+    async def check(self, work: Any, *wholes: bytes, before: Any = None, step: int = 0) -> None:
+        """After every step ``b`` is one of ``wholes``, and so after what was left is removed.
+
+        :param before: what is done without being stopped.
+        :param step: the first one at which it is.
+        """
+        while True:
+            if before is not None:
+                await before(self.storage)
+            if not await self.stopped(work, step):
+                break
+            found = await self.found()
+            self.assertIn(found, wholes, step)
+            for leftover in await self.storage.leftovers(LATER):
+                await self.storage.remove_leftover(leftover)
+            self.assertEqual(await self.storage.leftovers(LATER), [])
+            self.assertEqual(await self.found(), found)
+            await self.storage.delete_tree("u")
+            await self.storage.delete_tree("b")
+            await self.nothing_is_left()
+            step += 1
+        self.assertGreater(step, 5)
+
+    async def found(self) -> bytes:
+        try:
+            return await self.content("b")
+        except NotFound:
+            return b""
+
+    async def push(self, storage: Any) -> None:
+        await self.direct("b", SMALL, storage)
+
+    async def test_direct(self) -> None:
+        await self.check(self.push, b"", SMALL)
+
+    async def test_session(self) -> None:
+        async def work(storage: Any) -> None:
+            writer = await storage.create("u/data")
+            await self.write(writer, SMALL[:70_000])
+            await writer.sync()
+            await writer.close()
+            writer = await storage.resume("u/data", 70_000)
+            await self.write(writer, SMALL[70_000:])
+            await writer.commit("b")
+
+        await self.check(work, b"", SMALL)
+
+    async def test_overwriting(self) -> None:
+        async def work(storage: Any) -> None:
+            await self.direct("b", SMALL[::-1], storage)
+
+        await self.check(work, SMALL, SMALL[::-1], before=self.push, step=3)
+
+    async def test_deleting(self) -> None:
+        async def work(storage: Any) -> None:
+            await storage.delete("b")
+
+        await self.check(work, SMALL, b"", before=self.push)
