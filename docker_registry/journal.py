@@ -22,6 +22,9 @@ def log_observer(
     chosen = destination(reactor, twistd, shared=config.processes > 1)
     if chosen.reopen is not None:
         reloads.add("the log", chosen.reopen)
-    level = LogLevelFilterPredicate(LogLevel.levelWithName(config.loglevel))
+    wanted = LogLevel.levelWithName(config.loglevel)
+    level = LogLevelFilterPredicate(wanted)
+    # It tells of each connection to a store that begins, and that ends.
+    level.setLogLevelForNamespace("twisted.web.client", max(wanted, LogLevel.warn))
     observer = events.safe(chosen.observer, config.log_format, Redactor(secrets(config)))
     return FilteringLogObserver(observer, [level])

@@ -27,6 +27,7 @@ from docker_registry.front import Front
 from docker_registry.listening import Entrance, listen
 from docker_registry.metrics.table import Table
 from docker_registry.process import Process, keep_memory, open_files
+from docker_registry.registry.naming import naming
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
 from docker_registry.registry.shared import Shared
@@ -194,13 +195,14 @@ def serving(reactor: Any, config: Config, made: Core, what: dict[str, Any]) -> d
         what["companions"].append(access)
         what["reloads"].add("the access log", access.reopen)
     hooks = webhooks.notifications(reactor, config, made.runner, made.registry, watching.notified(made.table))
+    names = naming(made.storage, made.registry.tags, made.registry.events, reactor)
     if made.table is not None:
         pulse = watching.pulse(
             reactor, made.table, site, made.registry, lambda: hooks.waiting if hooks is not None else 0
         )
         what["companions"].append(pulse)
         what["became"] = pulse.became
-    return {**what, "site": site, "guests": _those_that_are(hooks)}
+    return {**what, "site": site, "guests": _those_that_are(hooks, names)}
 
 
 def _those_that_are(*companions: Companion | None) -> list[Companion]:
@@ -238,14 +240,18 @@ def entrances(
 
 def _place(config: Config) -> str:
     """Where images are kept, for the log."""
-    match config.storage:
+    return f"in Glance, the rest {_beneath(config)}" if config.storage == "glance" else _beneath(config)
+
+
+def _beneath(config: Config) -> str:
+    match config.beneath:
         case "local":
             return f"below {config.storage_path}"
         case "s3":
             return f"in bucket {config.bucket} below {config.storage_path or '/'}"
         case "swift":
             return f"in container {config.container} below /{swift_prefix(config)}"
-        case "memory":
+        case _:
             return "in memory"
 
 
@@ -254,14 +260,14 @@ def cache_directory(config: Config) -> Path | None:
     if config.storage != "memory" and config.cache_path is not None:
         store = " ".join(map(str, (config.storage, *_names(config), config.storage_path)))
         return config.cache_path / hashlib.sha256(store.encode()).hexdigest()[:16]
-    if config.storage == "local" and config.storage_path is not None:
+    if config.beneath == "local" and config.storage_path is not None:
         return config.storage_path / CACHE
     return None
 
 
 def _names(config: Config) -> Sequence[object]:
     """What a store on the network is told by, beside its ``storage_path``."""
-    match config.storage:
+    match config.beneath:
         case "s3":
             return config.endpoint, config.bucket
         case "swift":
@@ -280,7 +286,7 @@ def registry_settings(config: Config) -> Settings:
         max_uploads=config.max_uploads,
         upload_purge_age=config.upload_purge_age,
         delete_enabled=config.delete_enabled,
-        catalogue_refresh=0.0 if config.storage in ("local", "memory") else config.catalogue_refresh,
+        catalogue_refresh=0.0 if config.beneath in ("local", "memory") else config.catalogue_refresh,
         allow_missing_children=config.allow_missing_children,
         link_belief=_link_belief(config),
     )
@@ -289,7 +295,7 @@ def registry_settings(config: Config) -> Settings:
 def _link_belief(config: Config) -> float:
     """Where asking takes a request, and no other process removes links."""
     beliefs = {"s3": config.s3_link_cache, "swift": config.swift_link_cache}
-    return beliefs.get(config.storage, 0.0) if config.processes == 1 else 0.0
+    return beliefs.get(config.beneath, 0.0) if config.processes == 1 else 0.0
 
 
 def web_limits(config: Config) -> Limits:

@@ -17,7 +17,7 @@ from docker_registry.errors import StorageError
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.warming import Warming
 from docker_registry.service import core
-from docker_registry.storage.interface import IStorage
+from docker_registry.storage.interface import IExplores, IStorage
 
 READY, STOPPED, SOME_LEFT = 0, 1, 3
 """Statuses that the command ends with."""
@@ -117,6 +117,9 @@ class Command:
         return STOPPED
 
     async def _run(self) -> int:
+        if IExplores.providedBy(self._storage):
+            self._say("looking for images in Glance")
+            await IExplores(self._storage).explored()
         self._say("looking for tags")
         work = await self._warming.survey()
         self._say(f"{len(work.tags)} tags, {len(work.layers)} layers to read, {work.size / 1e6:.0f} MB")

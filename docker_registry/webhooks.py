@@ -62,4 +62,4 @@ def _endpoint(options: Options) -> Endpoint:
 def _directory(config: Config) -> Path | None:
     if config.notifications.outbox is not None:
         return config.notifications.outbox
-    return config.storage_path / DIRECTORY if config.storage == "local" and config.storage_path else None
+    return config.storage_path / DIRECTORY if config.beneath == "local" and config.storage_path else None

@@ -106,7 +106,7 @@ def _shown(name: str, number: int) -> str:
 
 def _tell_by_store(found: Loaded, reasons: list[str], as_json: bool) -> None:
     """What can be said when nobody answers."""
-    path = found.config.storage_path if found.config.storage == "local" else None
+    path = found.config.storage_path if found.config.beneath == "local" else None
     pid = holder(path) if path is not None else None
     if not found.config.admin_listen:
         reasons.append("admin_listen is empty: nobody can be asked")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from docker_registry.config.glance import Glance
 from docker_registry.config.limits import Limits
 from docker_registry.config.mail import Mail
 from docker_registry.config.notifications import Notifications
@@ -24,6 +25,7 @@ from docker_registry.config.values import (
     Seconds,
     StoragePath,
     Workers,
+    beneath,
     unsuitable,
     why_not_usable,
 )
@@ -37,7 +39,7 @@ SAMPLE_SECRET = "REPLACEME"
 """What config_sample.yml has for ``secret_key``: known to everybody, and so good for nothing but trying out."""
 
 
-class Config(S3, Swift, OpenStack, Reporting):
+class Config(S3, Swift, Glance, OpenStack, Reporting):
     """What one flavor comes to."""
 
     standalone: Annotated[bool, Allowed("true")] = Field(
@@ -45,10 +47,11 @@ class Config(S3, Swift, OpenStack, Reporting):
         description="Whether the registry stands alone. `false` made docker-registry 0.x ask an index for the rights "
         "of a client; no such index is supported, so only `true` is accepted.",
     )
-    storage: Literal["local", "memory", "s3", "swift"] = Field(
+    storage: Literal["local", "memory", "s3", "swift", "glance"] = Field(
         default="local",
         description="Where images are kept: `local` in a directory, `s3` in a bucket, `swift` in a container of "
-        "OpenStack, `memory` nowhere, so that they are gone when the registry stops.",
+        "OpenStack, `glance` as images of OpenStack, with `storage_alternate` beside them, `memory` nowhere, so that "
+        "they are gone when the registry stops.",
     )
     storage_path: StoragePath = Field(
         default=None,
@@ -133,6 +136,11 @@ class Config(S3, Swift, OpenStack, Reporting):
     )
 
     @property
+    def beneath(self) -> str:
+        """The kind of store that ``storage_path`` is a place of."""
+        return beneath({"storage": self.storage, "storage_alternate": self.storage_alternate}) or self.storage
+
+    @property
     def processes(self) -> int:
         """How many serve."""
         if self.workers != AUTO:
@@ -157,19 +165,22 @@ class Config(S3, Swift, OpenStack, Reporting):
     @field_validator("storage")
     @classmethod
     def _bucket_given(cls, value: str, info: ValidationInfo) -> str:
-        if value == "s3" and not (info.data.get("s3_bucket") or info.data.get("boto_bucket")):
-            raise unsuitable("s3_bucket is missing, and storage is s3")
-        if value == "swift" and (missing := what_is_missing(info.data)):
-            raise unsuitable(f"{missing} is missing, and storage is swift")
+        kind = beneath({**info.data, "storage": value})
+        option = "storage_alternate" if value == "glance" else "storage"
+        if kind == "s3" and not (info.data.get("s3_bucket") or info.data.get("boto_bucket")):
+            raise unsuitable(f"s3_bucket is missing, and {option} is s3")
+        if kind == "swift" and (missing := what_is_missing(info.data)):
+            raise unsuitable(f"{missing} is missing, and {option} is swift")
         return value
 
     @field_validator("storage_path")
     @classmethod
     def _usable(cls, value: StoragePath, info: ValidationInfo) -> StoragePath:
-        if info.data.get("storage") != "local":
+        if beneath(info.data) != "local":
             return value
         if value is None:
-            raise unsuitable("missing, and storage is local")
+            option = "storage_alternate" if info.data.get("storage") == "glance" else "storage"
+            raise unsuitable(f"missing, and {option} is local")
         if reason := why_not_usable(value):
             raise unsuitable(reason)
         return value

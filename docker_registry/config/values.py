@@ -102,8 +102,17 @@ Authorities = Annotated[
 ]
 
 
+def beneath(options: Mapping[str, Any]) -> str | None:
+    """The kind of store that ``storage_path`` is a place of: the one beside Glance, or the only one.
+
+    :param options: those that are right.
+    """
+    storage = options.get("storage")
+    return options.get("storage_alternate") if storage == "glance" else storage
+
+
 def _storage_path(value: object, info: ValidationInfo) -> object:
-    if not isinstance(value, str) or info.data.get("storage") not in ("s3", "swift"):
+    if not isinstance(value, str) or beneath(info.data) not in ("s3", "swift"):
         return _local_path(value)
     if not re.fullmatch(r"/*(?:(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+(?:/+|\Z))*", value):
         raise unsuitable("not a prefix of keys, such as /prod")

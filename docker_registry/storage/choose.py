@@ -11,15 +11,22 @@ from twisted.internet.interfaces import IReactorTime
 
 from docker_registry.config.model import Config
 from docker_registry.storage import accounts
+from docker_registry.storage.glance.images import Images
+from docker_registry.storage.glance.shelf import Shelf
+from docker_registry.storage.glance.storage import GlanceStorage
+from docker_registry.storage.glance.titles import Titles
+from docker_registry.storage.glance.withold import with_old
 from docker_registry.storage.interface import IStorage
 from docker_registry.storage.local import LocalStorage
 from docker_registry.storage.making import Making
 from docker_registry.storage.memory import MemoryStorage
+from docker_registry.storage.retries import Retries
 from docker_registry.storage.s3.links import Links, Presigned, cloud_front
 from docker_registry.storage.s3.settings import Place, Settings
 from docker_registry.storage.s3.storage import S3Storage
 from docker_registry.storage.swift import settings as swifts
 from docker_registry.storage.swift.storage import SwiftStorage
+from docker_registry.storage.tokens import Service
 from docker_registry.threads import Runner
 
 
@@ -104,6 +111,34 @@ def swift(config: Config, around: Surroundings) -> SwiftStorage:
     )
 
 
+def glance(config: Config, around: Surroundings) -> GlanceStorage:
+    """Images of the project that a configuration names, and the store that it has beside them."""
+    clock = around.clock
+    retries = Retries(clock)
+    http, log_in = accounts.glance(config, clock)
+    service = Service(http, log_in, clock)
+    images = Images(service, retries, around.runner)
+    shelf = Shelf(images, retries, clock)
+
+    async def project() -> str:
+        return (await service.access()).project
+
+    def check() -> None:
+        made.diversion.check()
+
+    beside = KINDS[config.storage_alternate](config, around)
+    made = GlanceStorage(
+        shelf,
+        with_old(beside, images, project, clock, accounts.whose(config), check),
+        around.runner,
+        clock,
+        http.close,
+        check=config.storage_check and not around.joins,
+        titles=Titles(images, project, shelf.is_ours) if config.glance_names else None,
+    )
+    return made
+
+
 def prefix(config: Config) -> str:
     """What keys begin with in a store that others have a part of, too."""
     return _prefix("" if config.storage_path is None else str(config.storage_path))
@@ -133,6 +168,6 @@ def _object_headers(config: Config) -> dict[str, str]:
 
 
 KINDS: dict[str, Callable[[Config, Surroundings], IStorage]] = {
-    "local": local, "memory": memory, "s3": s3, "swift": swift,
+    "local": local, "memory": memory, "s3": s3, "swift": swift, "glance": glance,
 }
 """By the value of the option. One store may be made of others."""

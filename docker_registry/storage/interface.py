@@ -295,3 +295,27 @@ class IDiverts(Interface):
 
     def waiting() -> Deferred[int]:
         """Objects that are to be moved back, counted now; a thousand may be more."""
+
+
+class IExplores(Interface):
+    """A store that has to look through what others left before it knows all that it holds."""
+
+    def explored() -> Deferred[None]:
+        """Fires when it knows, however long that takes.
+
+        :raises StorageError: it cannot find out now.
+        """
+
+
+class INames(Interface):
+    """A store whose objects people see elsewhere, too, each under a name."""
+
+    def set_name(name: str, group: str, key: str | None) -> Deferred[None]:
+        """Let the object at ``key`` be called ``name`` there, and none other of ours.
+
+        :param group: by which `names` finds it.
+        :param key: ``None`` if nothing is called so any more. The same if nothing is there.
+        """
+
+    def names(group: str) -> Deferred[list[str]]:
+        """What objects are called that were named in ``group``."""

@@ -26,6 +26,7 @@
       diverted/<hash>                                             a key whose content is to go to Glance, and is not yet
       quarantine/<time>                                           which image held what was taken out of service
       store                                                       tells our images from those of others
+      old                                                         how many docker-registry 0.x left there, until when
 
 A link's content is a digest as text. Components of a repository's name cannot begin with ``_``, so names and the parts
 above never meet.
@@ -194,11 +195,6 @@ def layer_upload(upload: UploadId) -> str:
     return f"{IMAGES}/_uploads/{upload}"
 
 
-def old_images() -> str:
-    """What was found of docker-registry 0.x in Glance."""
-    return f"{IMAGES}/_glance"
-
-
 def old_repository(directory: str) -> str:
     """:param directory: namespace and name, quoted as they were found."""
     return f"{OLD_REPOSITORIES}/{directory}"
@@ -283,3 +279,8 @@ def glance_quarantine(name: str = "") -> str:
 def glance_store() -> str:
     """What tells our images from those of other registries in the same project."""
     return f"{GLANCE}/store"
+
+
+def glance_old() -> str:
+    """What was found there that docker-registry 0.x left."""
+    return f"{GLANCE}/old"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from io import StringIO
 from pathlib import Path
@@ -109,6 +110,13 @@ class ServiceTests(Case):
             written = [line.split()[-3] for line in Path("log").read_text().splitlines()]
             everything = ["debug", "info", "warn", "error", "critical"]
             self.assertEqual(written, everything[everything.index(level) :])
+
+    def test_connections_to_stores(self) -> None:
+        """What Twisted says of each of them is not worth a line."""
+        observer = self.observer("--logfile", "log")
+        for name in ("twisted.web.client._HTTP11ClientFactory", "docker_registry.x"):
+            Logger(name, observer=observer).info("said by {name}", name=name)
+        self.assertEqual(re.findall("said by (.*)", Path("log").read_text()), ["docker_registry.x"])
 
 
 class CommandTests(Case):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
 from docker_registry.deferreds import Shared
-from docker_registry.errors import Damaged, NotFound, StorageFailed
+from docker_registry.errors import Damaged, NotFound, StorageFailed, StoreUnavailable
 from docker_registry.storage.glance.errors import Conflict, Deactivated
 from docker_registry.storage.glance.images import ACTIVE, Image, Images
 from docker_registry.storage.glance.old import FORMATS, LAYER, PREFIX, Found, files_of
@@ -20,12 +18,6 @@ from docker_registry.storage.interface import IReader, Stat
 
 PAGE = 100
 """Images in one answer: what is said of each can be long."""
-
-BELIEF = 2.0
-"""Seconds for which is believed what Glance says of an image: of one several files are asked for at once."""
-
-REMEMBERED = 64
-"""Images of which that is in memory."""
 
 
 def listing(images: Images, project: Callable[[], Awaitable[str]]) -> Listing:
@@ -39,14 +31,18 @@ def listing(images: Images, project: Callable[[], Awaitable[str]]) -> Listing:
             filters = {**FORMATS, "owner": owner, "os_hidden": hidden}
             if until is not None:
                 filters["created_at"] = f"lte:{datetime.fromtimestamp(until, UTC):%Y-%m-%dT%H:%M:%SZ}"
-            async for image in _pages(images, filters):
+            async for image in pages(images, filters):
                 if image.owner == owner:
                     yield image
 
     return walk
 
 
-async def _pages(images: Images, filters: dict[str, str]) -> AsyncIterator[Image]:
+async def pages(images: Images, filters: dict[str, str]) -> AsyncIterator[Image]:
+    """All images that match.
+
+    :raises StorageFailed: their list does not end.
+    """
     marker = last = ""
     while marker or not last:
         page = await images.page(filters, marker, PAGE)
@@ -58,14 +54,17 @@ async def _pages(images: Images, filters: dict[str, str]) -> AsyncIterator[Image
 
 
 class OldImages:
-    """Nothing is written here, but what was left can go."""
+    """Nothing is written here, but what was left can go.
 
-    def __init__(self, images: Images, index: OldIndex, clock: IReactorTime) -> None:
+    :param check: raises `StoreUnavailable` while Glance is known to fail.
+    """
+
+    def __init__(self, images: Images, index: OldIndex, check: Callable[[], None]) -> None:
         self._images = images
         self._index = index
-        self._clock = clock
-        self._said: OrderedDict[str, tuple[float, Image]] = OrderedDict()
-        self._asking: Shared[str, Image] = Shared()
+        self._check = check
+        self._asking: Shared[tuple[str, int], Image] = Shared()
+        self._changes = 0                       # what was asked before one is not the answer after it
 
     async def stat(self, image: str, name: str) -> Stat:
         """:raises NotFound: it was not left.
@@ -107,40 +106,44 @@ class OldImages:
             return await self.remove(image) if said.status == ACTIVE else False
         if name not in files_of(said):
             return False
-        self._said.pop(said.id, None)
         try:
             await self._images.patch(said.id, {}, [f"{PREFIX}{name}"])
         except (Conflict, NotFound):
             return False                        # somebody was faster
+        finally:
+            self._changes += 1
         return True
 
     async def remove(self, image: str) -> bool:
         """Whether it was there; with all that was left under its id, or that would be the image next."""
         found = await self._index.all(image)
         for each in found:
-            self._said.pop(each.id, None)
             await self._images.delete(each.id)
             self._index.forget(image, each)
         return bool(found)
 
     async def _get(self, image: str) -> Image:
-        while (found := await self._index.find(image)) is not None:
+        while (found := await self._find(image)) is not None:
             try:
-                return await self._show(found)
+                return await self._show(found.id)
             except NotFound:
                 self._index.forget(image, found)
         raise NotFound(image)
 
-    async def _show(self, found: Found) -> Image:
-        asked, said = self._said.get(found.id, (0.0, None))
-        if said is not None and self._clock.seconds() - asked < BELIEF:
-            return said
-        said = await self._asking(found.id, lambda: Deferred.fromCoroutine(self._images.show(found.id)))
-        self._said[found.id] = self._clock.seconds(), said
-        self._said.move_to_end(found.id)
-        if len(self._said) > REMEMBERED:
-            self._said.popitem(last=False)
-        return said
+    async def _find(self, image: str) -> Found | None:
+        try:
+            found = await self._index.find(image)
+        except StoreUnavailable:
+            self._check()
+            raise
+        if found is not None:
+            self._check()
+        return found
+
+    def _show(self, id: str) -> Deferred[Image]:
+        """Once for all who ask at the same time: of one image several files are."""
+        key = id, self._changes
+        return self._asking(key, lambda: Deferred.fromCoroutine(self._images.show(id)))
 
 
 def _file(said: Image, name: str) -> bytes:

@@ -12,13 +12,13 @@ import heapq
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from docker_registry.deferreds import Shared
-from docker_registry.errors import Damaged, NotFound, StorageError, StoreUnavailable
+from docker_registry.deferreds import Shared, deferred
+from docker_registry.errors import Damaged, NotFound, OutageKnown, StorageError, StoreUnavailable
 from docker_registry.storage import layout
 from docker_registry.storage.glance.images import Image
 from docker_registry.storage.glance.old import Found, find
@@ -93,9 +93,14 @@ class OldIndex:
         if self._running is not None:
             self._running.cancel()
 
-    def idle(self) -> Deferred[None]:
-        """Fires when nobody looks."""
-        return self._looking(None, lambda: succeed(None))
+    @deferred
+    async def explored(self) -> None:
+        """Wait for the first look, however long it takes.
+
+        :raises StorageError: it failed.
+        """
+        if not self._is_complete:
+            await self._look()
 
     async def find(self, image: str) -> Found | None:
         """Where an image of Docker's is; ``None`` if none was left.
@@ -141,7 +146,7 @@ class OldIndex:
         try:
             await self._look().addTimeout(PATIENCE, self._clock)
         except TimeoutError:
-            raise StoreUnavailable(
+            raise OutageKnown(
                 f"Glance is still being looked through for images of docker-registry 0.x: {len(self._images)} so far"
             ) from None
         except StorageError as error:
@@ -203,7 +208,7 @@ class OldIndex:
     async def _written(self) -> tuple[int, float] | None:
         """How many there were, and when the last one was made."""
         try:
-            written = json.loads(await self._memory.get(layout.old_images()))
+            written = json.loads(await self._memory.get(layout.glance_old()))
             if written["place"] == self._place:
                 return int(written["count"]), float(written["newest"])
         except (NotFound, Damaged, ValueError, KeyError, TypeError):
@@ -214,7 +219,7 @@ class OldIndex:
         newest = max((each.created for several in found.values() for each in several), default=0.0)
         # Glance says whole seconds, and compares with what it has in its database.
         written = {"place": self._place, "count": len(found), "newest": newest + 1}
-        await self._memory.put(layout.old_images(), json.dumps(written).encode())
+        await self._memory.put(layout.glance_old(), json.dumps(written).encode())
 
 
 def _logged(failure: Failure) -> None:

@@ -151,6 +151,13 @@ class Records:
     async def mark(self, key: str, now: float) -> None:
         await self._alternate.put(layout.glance_diverted(key), _bytes(Mark(key, secrets.token_hex(8), now)))
 
+    async def is_marked(self, key: str) -> bool:
+        try:
+            await self._alternate.stat(layout.glance_diverted(key))
+        except NotFound:
+            return False
+        return True
+
     async def unmark(self, mark: Mark) -> None:
         """Unless the key was written again."""
         where = layout.glance_diverted(mark.key)

@@ -226,6 +226,10 @@ class Shelf:
 
     # What is there
 
+    def is_ours(self, image: Image) -> bool:
+        """Whether this registry made it."""
+        return bool(self.store) and image.properties.get(STORE) == self.store
+
     async def _probe(self) -> Load:
         return Load([PROBE], len(PROBE), Sum(self.algorithm, hashlib.new(self.algorithm, PROBE)))
 

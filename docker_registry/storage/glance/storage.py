@@ -27,6 +27,7 @@ from docker_registry.storage.glance.moving import Mover, Rounds
 from docker_registry.storage.glance.records import Record, Records
 from docker_registry.storage.glance.sending import Sending
 from docker_registry.storage.glance.shelf import Shelf, Sum
+from docker_registry.storage.glance.titles import Titles
 from docker_registry.storage.glance.writer import Writer
 from docker_registry.storage.interface import (
     Diverting,
@@ -34,7 +35,9 @@ from docker_registry.storage.interface import (
     IChores,
     IDirect,
     IDiverts,
+    IExplores,
     ILeftovers,
+    INames,
     IReader,
     IStorage,
     ITaken,
@@ -45,6 +48,7 @@ from docker_registry.storage.interface import (
 from docker_registry.threads import Runner
 
 Entries = list[Entry]
+Names = list[str]
 Leftovers = list[Leftover]
 
 
@@ -66,6 +70,7 @@ class GlanceStorage:
     :param close: gives up the connections of ``shelf``.
     :param check: whether Glance is tried before this is taken to be started.
     :param now: seconds since the epoch.
+    :param titles: if images are called what tags are.
     """
 
     log = Logger()
@@ -81,8 +86,10 @@ class GlanceStorage:
         rule: Rule | None = None,
         check: bool = True,
         now: Callable[[], float] = time.time,
+        titles: Titles | None = None,
     ) -> None:
         self._shelf = shelf
+        self._titles = titles
         self._alternate = alternate
         self._close_connections = close
         self._rule = rule or Rule()
@@ -93,8 +100,11 @@ class GlanceStorage:
         self._committing = Committing(shelf, alternate, self.records, self.diversion, runner, now)
         mover = Mover(shelf, alternate, self.records, self.diversion, self._committing)
         self.moving = Rounds(clock, self.records, self.diversion, mover)
-        if ITaken.providedBy(alternate):
-            alsoProvides(self, ITaken)
+        for kind in (ITaken, IExplores):
+            if kind.providedBy(alternate):
+                alsoProvides(self, kind)
+        if titles is not None:
+            alsoProvides(self, INames)
 
     # Reading
 
@@ -244,6 +254,31 @@ class GlanceStorage:
     @deferred
     async def waiting(self) -> int:
         return await self.records.count_marks()
+
+    # What people see in Glance
+
+    @deferred
+    async def set_name(self, name: str, group: str, key: str | None) -> None:
+        """:raises StoreUnavailable: Glance fails, or what is at ``key`` is not there yet."""
+        assert self._titles is not None
+        self.diversion.check()
+        image = None if key is None else await self._image_at(key)
+        await self._titles.set(name, group, image)
+
+    async def _image_at(self, key: str) -> str | None:
+        found = await self.records.find(key)
+        if found is None and await self.records.is_marked(key):
+            raise StoreUnavailable(f"{key} was diverted, and is not in Glance yet")
+        return None if found is None else found[0].image
+
+    @deferred
+    async def names(self, group: str) -> Names:
+        assert self._titles is not None
+        self.diversion.check()
+        return await self._titles.names(group)
+
+    def explored(self) -> Deferred[None]:
+        return IExplores(self._alternate).explored()
 
     # Life
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import directlyProvides, providedBy
 
 from docker_registry.deferreds import deferred
 from docker_registry.errors import Damaged, NotFound
 from docker_registry.storage import layout
+from docker_registry.storage.glance.images import Images
 from docker_registry.storage.glance.old import FILES, LAYER
-from docker_registry.storage.glance.oldimages import OldImages
-from docker_registry.storage.interface import SMALL, Entry, IReader, IStorage, Stat
+from docker_registry.storage.glance.oldimages import OldImages, listing
+from docker_registry.storage.glance.oldindex import OldIndex
+from docker_registry.storage.interface import SMALL, Entry, IExplores, IReader, IStorage, Stat
 
 Entries = list[Entry]
 
@@ -23,9 +27,24 @@ _FILE = re.compile(rf"{_IMAGE}/({_NAMES})")
 _DIRECTORY = re.compile(_IMAGE)
 
 
-def with_old(storage: IStorage, old: OldImages) -> IStorage:
-    """``storage``, with everything that it provides, and ``old`` below it."""
-    made: Any = _WithOld(storage, old)
+def with_old(
+    storage: IStorage,
+    images: Images,
+    project: Callable[[], Awaitable[str]],
+    clock: IReactorTime,
+    place: str,
+    check: Callable[[], None] = lambda: None,
+) -> IStorage:
+    """``storage``, with everything that it provides, and what 0.x left below it.
+
+    Starting it waits for nothing but ``storage``.
+
+    :param project: the id of the one that we log in to.
+    :param place: says which Glance and which project that is, also while Keystone is down.
+    :param check: raises what nobody needs to wait for, as Glance is known to fail.
+    """
+    index = OldIndex(listing(images, project), storage, clock, place)
+    made: Any = _WithOld(storage, OldImages(images, index, check), index)
     joined: IStorage = made
     return joined
 
@@ -33,13 +52,27 @@ def with_old(storage: IStorage, old: OldImages) -> IStorage:
 class _WithOld:
     """What is not of images of protocol v1 is the store's own affair, and costs nothing here."""
 
-    def __init__(self, storage: IStorage, old: OldImages) -> None:
+    def __init__(self, storage: IStorage, old: OldImages, index: OldIndex) -> None:
         self._storage = storage
         self._old = old
-        directlyProvides(self, providedBy(storage))
+        self._index = index
+        directlyProvides(self, providedBy(storage), IExplores)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
+
+    @deferred
+    async def start(self) -> None:
+        await self._storage.start()
+        await self._index.start()
+
+    def explored(self) -> Deferred[None]:
+        return self._index.explored()
+
+    @deferred
+    async def close(self) -> None:
+        self._index.close()
+        await self._storage.close()
 
     def stat(self, key: str) -> Deferred[Stat]:
         found = _FILE.fullmatch(key)
