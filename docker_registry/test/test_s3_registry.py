@@ -13,39 +13,29 @@ from http.client import IncompleteRead
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
 from docker_registry.deferreds import together
 from docker_registry.digest import Digest
 from docker_registry.errors import StorageError
-from docker_registry.front import Front
 from docker_registry.leftovers import show
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
 from docker_registry.storage import layout
 from docker_registry.storage.s3.links import Presigned
-from docker_registry.storage.s3.storage import S3Storage
 from docker_registry.test.clients.pushing import OCTETS, Repository
-from docker_registry.test.clients.wire import Answer, Wire
-from docker_registry.test.s3_case import MIB, SHORT, S3FaultCase, reactor
+from docker_registry.test.clients.wire import Answer
+from docker_registry.test.s3_case import MIB, SHORT, S3FaultCase
+from docker_registry.test.served import Serving, digest_of
 from docker_registry.test.servers.stores import swift
 from docker_registry.test.storage_contract import content
 from docker_registry.test.test_storage_s3_faults import error
-from docker_registry.v1.routes import V1
-from docker_registry.v2.routes import V2
-from docker_registry.web.limits import Limits
-from docker_registry.web.site import Site
 
 LAYER = content(12 * MIB)
 
 
-def digest_of(whole: bytes) -> str:
-    return f"sha256:{hashlib.sha256(whole).hexdigest()}"
-
-
-class S3RegistryCase(S3FaultCase):
+class S3RegistryCase(S3FaultCase, Serving):
     """:ivar repository: of a registry whose store is behind the proxy; called in a thread."""
 
     async def setUp(self) -> None:                          # type: ignore[override]
@@ -53,39 +43,8 @@ class S3RegistryCase(S3FaultCase):
         self.storage = self.make(patience=SHORT)
         self.repository = await self.serve(self.storage)
 
-    async def serve(self, storage: S3Storage, **settings: Any) -> Repository:
-        registry = Registry(storage, self.runner, reactor, Settings(**settings), time.time)
-        front = Front(V1(registry, self.runner, time.time), V2(registry, self.runner))
-        site = Site(reactor, front.handle, refusal=front.refusal, limits=Limits())
-        port: Any = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(site)
-        self.addCleanup(self.leave, port, site)
-        base = f"http://127.0.0.1:{port.getHost().port}"
-        self.plain = Wire(base, strict=False)               # for what is not of v2
-        wire = Wire(base)
-        self.addCleanup(wire.close)
-        self.addCleanup(self.plain.close)
-        return Repository(wire, "shop/web")
-
-    async def leave(self, port: Any, site: Site) -> None:
-        await port.stopListening()
-        await site.drain()
-
     def call(self, *args: Any) -> Deferred[Answer]:
         return deferToThread(self.repository.call, *args)
-
-    def push_image(self, repository: Repository, *layers: bytes) -> str:
-        """Digest of the manifest."""
-        for each in (b"{}", *layers):
-            repository.push_put(digest_of(each), each).expect(201)
-        described = [
-            {"mediaType": "application/octet-stream", "digest": digest_of(each), "size": len(each)}
-            for each in (b"{}", *layers)
-        ]
-        manifest = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                               "config": described[0], "layers": described[1:]}).encode()
-        repository.call("PUT", "manifests/latest", manifest,
-                        ("Content-Type", "application/vnd.oci.image.manifest.v1+json")).expect(201)
-        return digest_of(manifest)
 
 
 class CallTests(S3RegistryCase):

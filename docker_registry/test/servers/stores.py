@@ -237,6 +237,12 @@ def glance_folder() -> Path:
     return _folders[GLANCE]
 
 
+def swift_folder() -> Path:
+    """The same of `swift`."""
+    swift()
+    return _folders[SWIFT]
+
+
 def _started(script: Path, variable: str) -> dict[str, str]:
     """What a server that a script starts says of itself; it is stopped at the end of the run.
 
