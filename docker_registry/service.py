@@ -25,6 +25,7 @@ from docker_registry.daemon import LAST_STEPS, Companion, Daemon
 from docker_registry.deferreds import outcomes
 from docker_registry.front import Front
 from docker_registry.listening import Entrance, listen
+from docker_registry.logs.lines import Lines
 from docker_registry.metrics.table import Table
 from docker_registry.process import Process, keep_memory, open_files
 from docker_registry.registry.naming import naming
@@ -38,6 +39,7 @@ from docker_registry.systemd import Notifier
 from docker_registry.threads import Threads
 from docker_registry.v1.routes import V1
 from docker_registry.v2.routes import V2
+from docker_registry.web.gathering import Gathered
 from docker_registry.web.limits import Limits
 from docker_registry.web.site import Site
 
@@ -183,17 +185,18 @@ def serving(reactor: Any, config: Config, made: Core, what: dict[str, Any]) -> d
     v1 = V1(made.registry, made.runner, time.time, config.registry_endpoints, config.v1)
     front = Front(v1, V2(made.registry, made.runner))
     access = watching.access_log(reactor, config, made.runner)
+    gathered = watching.gathered(reactor, config, access, made.table)
     site = Site(
         reactor,
         front.handle,
         refusal=front.refusal,
         limits=limits,
-        finished=watching.finished(config, access, made.table),
+        finished=watching.finished(config, gathered),
     )
     what["warnings"] = [*what["warnings"], *doubts]
-    if access is not None:
-        what["companions"].append(access)
-        what["reloads"].add("the access log", access.reopen)
+    what["companions"] += _those_that_are(access, gathered)
+    if access is not None and gathered is not None:
+        what["reloads"].add("the access log", partial(_reopen, gathered, access))
     hooks = webhooks.notifications(reactor, config, made.runner, made.registry, watching.notified(made.table))
     names = naming(made.storage, made.registry.tags, made.registry.events, reactor)
     if made.table is not None:
@@ -203,6 +206,12 @@ def serving(reactor: Any, config: Config, made: Core, what: dict[str, Any]) -> d
         what["companions"].append(pulse)
         what["became"] = pulse.became
     return {**what, "site": site, "guests": _those_that_are(hooks, names)}
+
+
+def _reopen(gathered: Gathered, access: Lines) -> Deferred[None]:
+    """What has ended belongs to the old file."""
+    gathered.hand_on()
+    return access.reopen()
 
 
 def _those_that_are(*companions: Companion | None) -> list[Companion]:

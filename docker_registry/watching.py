@@ -33,6 +33,7 @@ from docker_registry.storage.interface import IDiverts, IStorage
 from docker_registry.storage.timed import timed_storage
 from docker_registry.threads import Runner
 from docker_registry.web.access_log import FORMS, AccessLog
+from docker_registry.web.gathering import Gathered, Told
 from docker_registry.web.request import Request
 from docker_registry.web.site import Finished, Site
 
@@ -59,13 +60,26 @@ def access_log(reactor: Any, config: Config, runner: Runner) -> Lines | None:
     return Lines("the access log", config.access_log_file, runner, reactor) if config.access_log != "off" else None
 
 
-def finished(config: Config, access: Lines | None, table: Table | None) -> list[Finished]:
+def gathered(reactor: Any, config: Config, access: Lines | None, table: Table | None) -> Gathered | None:
+    """Who tells the access log and the metrics of requests; ``None`` if there is neither."""
+    told: list[Told] = []
+    if table is not None:
+        told.append(RequestCounts(table).told)
+    if access is not None:
+        told.append(AccessLog(FORMS[config.access_log], access.write).told)
+    if not told:
+        return None
+    found = Gathered(reactor, told)
+    if table is not None:
+        table.settle = found.hand_on
+    return found
+
+
+def finished(config: Config, gathering: Gathered | None) -> list[Finished]:
     """Who is told of each request that has come to its end."""
     told: list[Finished] = []
-    if table is not None:
-        told.append(RequestCounts(table).finished)
-    if access is not None:
-        told.append(AccessLog(FORMS[config.access_log], access.write).finished)
+    if gathering is not None:
+        told.append(gathering.finished)
     if config.loglevel == "debug":
         told.append(_log_request)
     return told

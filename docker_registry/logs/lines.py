@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from docker_registry.deferreds import Shared
 from docker_registry.logs.appending import Appender
 from docker_registry.threads import Runner
 
-DELAY = 1.0
-"""Seconds that a line waits at most for others."""
+DELAY = 0.9
+"""Seconds that a line waits at most for others. With what it waited before, it is a second (`gathering.DELAY`)."""
 
 LAST = 5.0
 """Seconds in which the last lines must be written."""
@@ -49,13 +50,13 @@ class Lines:
         self._lost = 0
         self._problem = ""                          # what the log was told, and is not told again
 
-    def write(self, line: bytes) -> None:
-        """Take a line, with its line break; it is in the file within `DELAY` or so."""
+    def write(self, lines: Sequence[bytes]) -> None:
+        """Take lines, each with its line break; they are in the file within `DELAY` or so."""
         if self._size > MOST or self._is_closed:
-            self._lost += 1
+            self._lost += len(lines)
             return
-        self._lines.append(line)
-        self._size += len(line)
+        self._lines += lines
+        self._size += sum(map(len, lines))
         if self._is_busy:
             return
         if self._size >= BATCH:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 
 from docker_registry.metrics.families import (
     CODES,
@@ -22,7 +24,7 @@ from docker_registry.metrics.families import (
     SIZES,
 )
 from docker_registry.metrics.table import Table
-from docker_registry.web.request import Request
+from docker_registry.web.gathering import Ended
 from docker_registry.web.site import Site
 
 V2 = {
@@ -58,10 +60,13 @@ V1 = {
 
 _CODE_AT = {code: index for index, code in enumerate(CODES)}
 _OTHER_AT = _CODE_AT[OTHER]
-_DURATIONS = tuple(int(bound * NANOSECONDS) for bound in DURATIONS)
 _SIZES = tuple(map(int, SIZES))
 _DURATION_SUM = len(DURATIONS) + 1
 _SIZE_SUM = len(SIZES) + 1
+_Kind = tuple[str, str, int, int, int]
+_kind: Callable[[Ended], _Kind] = itemgetter(
+    *map(Ended._fields.index, ("route", "method", "status", "received", "sent"))
+)
 
 
 def handler(route: str, method: str) -> tuple[str, str]:
@@ -82,28 +87,30 @@ class RequestCounts:
         self._own = table.own
         self._columns: dict[tuple[str, str], tuple[int, int, int, int]] = {}
 
-    def finished(self, request: Request, seconds: float) -> None:
-        """A request was answered or cut, after so many seconds."""
-        match, own = request.match, self._own
-        key = (match.rule if match is not None else "", request.method)
-        columns = self._columns.get(key)
+    def told(self, ended: Sequence[Ended]) -> None:
+        """Count requests that have ended: those that differ in their time only, together."""
+        alike: defaultdict[_Kind, list[float]] = defaultdict(list)
+        for each in ended:
+            alike[_kind(each)].append(each.seconds)
+        for kind, seconds in alike.items():
+            self._count(*kind, seconds)
+
+    def _count(
+        self, route: str, method: str, status: int, received: int, sent: int, seconds: Sequence[float]
+    ) -> None:
+        own = self._own
+        columns = self._columns.get((route, method))
         if columns is None:
-            columns = self._columns[key] = _columns(*key)
-        counts, durations, received, sent = columns
-        own[counts + _CODE_AT.get(request.status or GONE, _OTHER_AT)] += 1
-        nanoseconds = int(seconds * NANOSECONDS)
-        own[durations + bisect_left(_DURATIONS, nanoseconds)] += 1
-        own[durations + _DURATION_SUM] += nanoseconds
-        if size := request.body.received:
-            own[received + bisect_left(_SIZES, size)] += 1
-            own[received + _SIZE_SUM] += size
-        else:
-            own[received] += 1
-        if size := request.sent:
-            own[sent + bisect_left(_SIZES, size)] += 1
-            own[sent + _SIZE_SUM] += size
-        else:
-            own[sent] += 1
+            columns = self._columns[route, method] = _columns(route, method)
+        counts, durations, bodies, answers = columns
+        number = len(seconds)
+        own[counts + _CODE_AT.get(status or GONE, _OTHER_AT)] += number
+        for bucket, count in Counter([bisect_left(DURATIONS, each) for each in seconds]).items():
+            own[durations + bucket] += count
+        own[durations + _DURATION_SUM] += int(sum(seconds) * NANOSECONDS)
+        for column, size in ((bodies, received), (answers, sent)):
+            own[column + bisect_left(_SIZES, size)] += number
+            own[column + _SIZE_SUM] += size * number
 
     def running(self, site: Site) -> None:
         """Note what is in flight now."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import mmap
 import os
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
@@ -120,6 +120,7 @@ class Table:
     """:param numbers: of all rows; without any it is one row in memory of this process.
     :param row: of this process.
     :ivar own: the numbers of this process, by column.
+    :ivar settle: called before sums are made, to have counted what is not counted yet.
     """
 
     def __init__(self, width: int, numbers: Numbers | None = None, row: int = 0) -> None:
@@ -127,6 +128,7 @@ class Table:
         self._width = width
         self.row = row
         self.own = self.of(row)
+        self.settle: Callable[[], None] = _nothing
 
     @classmethod
     def shared(cls, width: int, fd: int, row: int) -> Table:
@@ -143,9 +145,14 @@ class Table:
 
     def sums(self) -> list[int]:
         """What all processes have counted, by column."""
+        self.settle()
         if self.rows == 1:
             return list(self.own)
         return list(map(sum, zip(*(self.of(row) for row in range(self.rows)), strict=True)))
+
+
+def _nothing() -> None:
+    """There is nothing that is not counted yet."""
 
 
 def memory(width: int, rows: int) -> int:

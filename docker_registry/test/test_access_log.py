@@ -22,6 +22,7 @@ from docker_registry.test.process_case import ProcessCase
 from docker_registry.test.registry_case import Direct
 from docker_registry.test.web_case import SiteCase, get, put, refusal
 from docker_registry.web.access_log import AccessLog, as_json, combined
+from docker_registry.web.gathering import Gathered
 from docker_registry.web.request import Request
 from docker_registry.web.site import Site
 
@@ -45,8 +46,11 @@ class FormCase(SiteCase):
         self.lines: list[bytes] = []
         self.user: str | None = None
         self.agent: bytes | None = None
-        told = [AccessLog(form, self.lines.append).finished for form in (combined, as_json)]
-        self.site = Site(self.clock, self.handle, refusal=refusal, limits=self.limits, finished=told)
+        told = [AccessLog(form, self.lines.extend).told for form in (combined, as_json)]
+        self.gathered = Gathered(self.clock, told)
+        self.site = Site(
+            self.clock, self.handle, refusal=refusal, limits=self.limits, finished=[self.gathered.finished]
+        )
         self.channel, self.wire = self.connect()
 
     async def handler(self, request: Request) -> None:
@@ -59,6 +63,7 @@ class FormCase(SiteCase):
 
     def told(self) -> tuple[dict[str, bytes], dict[str, Any]]:
         """The one request that was logged, by both forms."""
+        self.gathered.hand_on()
         (text, document), self.lines[:] = self.lines, []
         match = COMBINED.fullmatch(text)
         assert match is not None, text
@@ -194,13 +199,13 @@ class LinesTests(SynchronousTestCase):
         return [event["log_format"].format(**event) for event in self.said]
 
     def test_waits_for_others(self) -> None:
-        self.lines.write(b"a\n")
-        self.lines.write(b"b\n")
+        self.lines.write([b"a\n"])
+        self.lines.write([b"b\n"])
         self.clock.advance(DELAY - 0.1)
         self.assertFalse(self.path.exists())
         self.clock.advance(0.1)
         self.assertEqual(self.path.read_bytes(), b"a\nb\n")
-        self.lines.write(b"c\n")
+        self.lines.write([b"c\n"])
         self.clock.advance(DELAY)
         self.assertEqual(self.path.read_bytes(), b"a\nb\nc\n")
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o640 & ~_umask())
@@ -208,16 +213,16 @@ class LinesTests(SynchronousTestCase):
     def test_does_not_wait_for_ever(self) -> None:
         line = b"x" * 1000 + b"\n"
         for _ in range(BATCH // len(line) + 1):
-            self.lines.write(line)
+            self.lines.write([line])
         self.assertGreaterEqual(self.path.stat().st_size, BATCH)
 
     def test_one_write_at_a_time(self) -> None:
         """What comes meanwhile waits, and does not take a thread for a line."""
         runner = Later()
         lines = self.open(runner)
-        lines.write(b"a\n")
+        lines.write([b"a\n"])
         self.clock.advance(DELAY)
-        lines.write(b"b\n")
+        lines.write([b"b\n"])
         self.clock.advance(DELAY)
         self.assertEqual(len(runner.calls), 1)
         runner.run()
@@ -230,11 +235,11 @@ class LinesTests(SynchronousTestCase):
         """Memory is bounded, and what was lost is counted."""
         runner = Later()
         lines = self.open(runner)
-        lines.write(b"first\n")
+        lines.write([b"first\n"])
         self.clock.advance(DELAY)
         line = b"x" * 9999 + b"\n"
         for _ in range(2 * MOST // len(line)):
-            lines.write(line)
+            lines.write([line])
         self.assertLess(lines._size, MOST + 2 * len(line))
         runner.run()
         runner.run()
@@ -245,10 +250,10 @@ class LinesTests(SynchronousTestCase):
         """Said once; the lines after it are there."""
         self.path.mkdir()
         for _ in range(3):
-            self.lines.write(b"lost\n")
+            self.lines.write([b"lost\n"])
             self.clock.advance(DELAY)
         self.path.rmdir()
-        self.lines.write(b"kept\n")
+        self.lines.write([b"kept\n"])
         self.clock.advance(DELAY)
         self.assertEqual(self.path.read_bytes(), b"kept\n")
         self.assertEqual(
@@ -258,34 +263,34 @@ class LinesTests(SynchronousTestCase):
     def test_reopen(self) -> None:
         """As logrotate has it: renamed, then told."""
         old = self.path.with_suffix(".1")
-        self.lines.write(b"a\n")
+        self.lines.write([b"a\n"])
         self.clock.advance(DELAY)
         self.path.rename(old)
-        self.lines.write(b"b\n")
+        self.lines.write([b"b\n"])
         self.successResultOf(self.lines.reopen())
-        self.lines.write(b"c\n")
+        self.lines.write([b"c\n"])
         self.clock.advance(DELAY)
         self.assertEqual((old.read_bytes() + self.path.read_bytes()), b"a\nb\nc\n")
         self.assertIn(b"c\n", self.path.read_bytes())
 
     def test_reopen_that_fails(self) -> None:
         """The old file stays in use (H3)."""
-        self.lines.write(b"a\n")
+        self.lines.write([b"a\n"])
         self.clock.advance(DELAY)
         old = self.path.with_suffix(".1")
         self.path.rename(old)
         self.path.mkdir()
         self.successResultOf(self.lines.reopen())
-        self.lines.write(b"b\n")
+        self.lines.write([b"b\n"])
         self.clock.advance(DELAY)
         self.assertEqual(old.read_bytes(), b"a\nb\n")
         self.assertEqual(self.warnings(), [f"the log: {self.path} cannot be written: Is a directory"])
 
     def test_close(self) -> None:
-        self.lines.write(b"a\n")
+        self.lines.write([b"a\n"])
         self.successResultOf(Deferred.fromCoroutine(self.lines.stop()))
         self.assertEqual(self.path.read_bytes(), b"a\n")
-        self.lines.write(b"late\n")
+        self.lines.write([b"late\n"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 

@@ -6,13 +6,15 @@ Nothing that a client sends leaves its field or its line (T46), and what its URL
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 from urllib.parse import unquote
 
-from docker_registry.web.request import Request
+from twisted.logger import Logger
+
+from docker_registry.web.gathering import Ended
 
 LONGEST = 512
 """Bytes of a field that a client fills: agent, referrer, user."""
@@ -22,15 +24,11 @@ LONGEST_TARGET = 1024
 GONE = 499
 """The status of a request whose client went away before it was answered, as nginx has it."""
 
-KEPT = 2 * LONGEST
-"""Bytes of a field that are looked at: what is escaped or left out may be longer before."""
-
 REMEMBERED = 512
 """Requests, as far as they are alike, whose form is kept."""
 
-Form = Callable[[Request, float], bytes]
+Form = Callable[[Ended], bytes]
 
-_NONE = [b""]
 _UNSAFE = re.compile(rb"[^ !#-\[\]-~]")
 _SECRET = re.compile(r"token|password|signature|credential|secret|_state\Z|\Akey\Z", re.IGNORECASE)
 _LOGIN = re.compile(rb"//[^/?#\s]*@")
@@ -38,42 +36,44 @@ _LOGIN = re.compile(rb"//[^/?#\s]*@")
 
 class AccessLog:
     """:param form: `combined` or `as_json`.
-    :param write: takes each line.
+    :param write: takes lines.
     """
 
-    def __init__(self, form: Form, write: Callable[[bytes], None]) -> None:
+    log = Logger()
+
+    def __init__(self, form: Form, write: Callable[[list[bytes]], None]) -> None:
         self._form = form
         self._write = write
 
-    def finished(self, request: Request, seconds: float) -> None:
-        """A request was answered or cut, after so many seconds."""
-        self._write(self._form(request, seconds))
+    def told(self, ended: Sequence[Ended]) -> None:
+        """Of requests that have ended."""
+        form, lines = self._form, list[bytes]()
+        for each in ended:
+            try:
+                lines.append(form(each))
+            except Exception:
+                self.log.failure("request {request} could not be logged", request=each.id)
+        self._write(lines)
 
 
-def combined(request: Request, seconds: float) -> bytes:
+def combined(ended: Ended) -> bytes:
     """The combined form of Apache and nginx, and after it the id of the request and the seconds that it took."""
-    headers = request.headers
-    who, line, origin = _combined(
-        request.client, request.user, request.method, request.target, request.http_version,
-        headers.get(b"referer", _NONE)[0][:KEPT], headers.get(b"user-agent", _NONE)[0][:KEPT],
-    )
+    request, client, user, method, target, version, _, status, _, sent, referrer, agent, started, seconds = ended
+    who, line, origin = _combined(client, user, method, target, version, referrer, agent)
     return (
-        f"{who} [{_common_time(int(request.started + seconds))}] {line} {request.status or GONE} {request.sent} "
-        f"{origin} {request.id} {seconds:.6f}\n"
+        f"{who} [{_common_time(int(started + seconds))}] {line} {status or GONE} {sent} {origin} {request} "
+        f"{seconds:.6f}\n"
     ).encode("ascii")
 
 
-def as_json(request: Request, seconds: float) -> bytes:
+def as_json(ended: Ended) -> bytes:
     """An object; what is not known is ``null``."""
-    headers, ended = request.headers, request.started + seconds
-    line, origin = _json(
-        request.client, request.user, request.method, request.target, request.http_version,
-        headers.get(b"referer", _NONE)[0][:KEPT], headers.get(b"user-agent", _NONE)[0][:KEPT],
-    )
+    request, client, user, method, target, version, route, status, _, sent, referrer, agent, started, seconds = ended
+    line, origin = _json(client, user, method, target, version, referrer, agent)
+    end = started + seconds
     return (
-        f'{{"time": "{_iso_time(int(ended))}.{int(ended % 1 * 1e6):06}Z", "request": "{request.id}", {line}, '
-        f'"route": {quoted(request.route)}, "status": {request.status or GONE}, "bytes": {request.sent}, '
-        f'"seconds": {seconds:.6f}, {origin}}}\n'
+        f'{{"time": "{_iso_time(int(end))}.{int(end % 1 * 1e6):06}Z", "request": "{request}", {line}, '
+        f'"route": {quoted(route)}, "status": {status or GONE}, "bytes": {sent}, "seconds": {seconds:.6f}, {origin}}}\n'
     ).encode("ascii")
 
 
