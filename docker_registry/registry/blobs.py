@@ -18,11 +18,23 @@ from docker_registry.errors import BlobUnknown, Damaged, NotFound, expect
 from docker_registry.names import Repository
 from docker_registry.registry.catalogue import Catalogue
 from docker_registry.registry.events import BlobMounted, Events
+from docker_registry.registry.recent import Recent
 from docker_registry.storage import layout
-from docker_registry.storage.interface import IReader, IRedirects, IStorage, Stat
+from docker_registry.storage.files import SmallReader
+from docker_registry.storage.interface import IDistant, IReader, IRedirects, IStorage, Stat
 
 LEASE = 3600.0
 """Seconds after which a link that is asked for is touched: its age is what collection goes by."""
+
+SMALL = 64 << 10
+"""Longest blob that is kept in memory where the store is another machine: configurations, and layers of a line of a
+Dockerfile."""
+
+ROOM = 16 << 20
+"""Bytes of memory for those."""
+
+OVERHEAD = 500
+"""Bytes that each takes besides."""
 
 HINTS = 10_000
 """Digests of which is remembered where they were seen last."""
@@ -43,6 +55,7 @@ class Blobs:
         self._seen: OrderedDict[Digest, Repository] = OrderedDict()
         self._belief = belief
         self._believed: OrderedDict[str, tuple[float, Stat | None]] = OrderedDict()
+        self._small: Recent[Digest, tuple[bytes, float]] = Recent(ROOM)
         self._gone = 0                          # how often links went: what was asked before is not believed
 
     async def size(self, repository: Repository, digest: Digest) -> int:
@@ -81,9 +94,7 @@ class Blobs:
 
         :raises BlobUnknown: the repository does not hold it.
         """
-        lease, reader = await outcomes(
-            self._lease(repository, digest), self._storage.open(layout.blob(digest), offset)
-        )
+        lease, reader = await outcomes(self._lease(repository, digest), self._open(digest, offset))
         if isinstance(reader, NotFound) and not isinstance(lease, Exception):
             (reader,) = await outcomes(Deferred.fromCoroutine(self._open_elsewhere(digest, offset)))
         if isinstance(reader, Exception):
@@ -95,11 +106,37 @@ class Blobs:
             reader.close()
             await self._lost(digest, reader)
         else:
-            opened: IReader = reader
-            return opened
+            return await self._kept(digest, reader, offset)
         if isinstance(lease, Exception):
             expect(lease, NotFound, Damaged)
         raise BlobUnknown(str(digest))
+
+    def _open(self, digest: Digest, offset: int) -> Deferred[IReader]:
+        kept = self._small.get(digest)
+        if kept is None:
+            return self._storage.open(layout.blob(digest), offset)
+        content, modified = kept
+        return succeed(SmallReader(content[offset:], len(content), modified))
+
+    async def _kept(self, digest: Digest, reader: IReader, offset: int) -> IReader:
+        """What reads the same bytes: they are kept, if they are few and were not before.
+
+        :raises BlobUnknown: they have another digest.
+        """
+        if offset or reader.size > SMALL or not IDistant.providedBy(self._storage) or self._small.get(digest):
+            return reader
+        parts = []
+        try:
+            while part := await reader.read(SMALL):
+                parts.append(part)
+        finally:
+            reader.close()
+        content = b"".join(parts)
+        if Digest.of(content, digest.algorithm) != digest:
+            await self._lost(digest, Damaged(layout.blob(digest)))
+            raise BlobUnknown(str(digest))
+        self._small.keep(digest, (content, reader.modified), len(content) + OVERHEAD)
+        return SmallReader(content, len(content), reader.modified)
 
     async def link_to(self, repository: Repository, digest: Digest) -> str | None:
         """Where clients read the blob themselves; ``None`` if it has to come through here.
@@ -267,6 +304,7 @@ class Blobs:
             expect(found, NotFound)
             return
         key = layout.blob(digest)
+        self._small.forget(digest)
         self.log.error("{key} is damaged: moved to quarantine; push an image that has {digest} to heal it",
                        key=key, digest=str(digest), alert="damaged content")
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +34,7 @@ from docker_registry.registry.events import (
     TagDeleted,
 )
 from docker_registry.registry.locks import Locks
+from docker_registry.registry.recent import Recent
 from docker_registry.registry.settings import Settings
 from docker_registry.registry.tags import Tags
 from docker_registry.storage import layout
@@ -88,8 +88,7 @@ class Manifests:
         self._locks = locks
         self._shield = shield
         self._events = events
-        self._cache: OrderedDict[Digest, Manifest] = OrderedDict()
-        self._cached = 0
+        self._cache: Recent[Digest, Manifest] = Recent(CACHE)
         self._parsing = DeferredSemaphore(PARSING)
 
     async def get(self, repository: Repository, reference: Tag | Digest) -> Manifest:
@@ -214,11 +213,7 @@ class Manifests:
         return manifest
 
     def _remember(self, manifest: Manifest) -> None:
-        self._cached += BULK * len(manifest.content) if manifest.digest not in self._cache else 0
-        self._cache[manifest.digest] = manifest
-        while self._cached > CACHE:
-            _, oldest = self._cache.popitem(last=False)
-            self._cached -= BULK * len(oldest.content)
+        self._cache.keep(manifest.digest, manifest, BULK * len(manifest.content))
 
     async def _parse(self, content: bytes, algorithm: str, content_type: str | None) -> Manifest:
         def parse() -> Manifest:

@@ -219,6 +219,10 @@ class IStorage(Interface):
         """Release what the storage holds (locks, threads, connections). It is not used afterwards."""
 
 
+class IDistant(Interface):
+    """A store of which each question is a request to another machine."""
+
+
 class IDirect(Interface):
     """A store that saves work when it is told beforehand where an object is to be committed."""
 

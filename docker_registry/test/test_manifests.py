@@ -24,7 +24,8 @@ from docker_registry.errors import (
 )
 from docker_registry.names import Repository, Tag
 from docker_registry.registry.documents import Descriptor
-from docker_registry.registry.manifests import BULK, HASTY, Manifests
+from docker_registry.registry.manifests import BULK, HASTY, Manifest, Manifests
+from docker_registry.registry.recent import Recent
 from docker_registry.registry.referrers import SLICE, Referrer
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
@@ -187,15 +188,18 @@ class PushAndPullTests(RegistryCase):
             self.assertEqual(self.get(digest), content)
 
     def test_memory_is_bounded(self) -> None:
-        self.patch(__import__("docker_registry.registry.manifests", fromlist=["CACHE"]), "CACHE", 5000)
+        cache: Recent[Digest, Manifest] = Recent(5000)
+        self.registry.manifests._cache = cache
         pushed = [self.image(b"%d" % number) for number in range(20)]
         for content in pushed:
             self.push(content, None)
         for content in pushed:
             self.assertEqual(self.get(Digest.of(content)), content)
-        held = BULK * sum(len(each.content) for each in self.registry.manifests._cache.values())
-        self.assertEqual(held, self.registry.manifests._cached)
-        self.assertLessEqual(held, 5000)
+        kept = [content for content in pushed if cache.get(Digest.of(content)) is not None]
+        self.assertEqual(kept, pushed[-len(cache) :])
+        self.assertEqual(cache.held, BULK * sum(map(len, kept)))
+        self.assertGreater(cache.held, 3000)
+        self.assertLessEqual(cache.held, 5000)
 
     def test_large_ones_are_parsed_one_at_a_time(self) -> None:
         """Each takes many times its bytes meanwhile; small ones do not wait for them."""

@@ -18,8 +18,9 @@ from twisted.internet.threads import deferToThread
 
 from docker_registry.deferreds import together
 from docker_registry.digest import Digest
-from docker_registry.errors import StorageError
+from docker_registry.errors import NotFound, StorageError
 from docker_registry.leftovers import show
+from docker_registry.registry.blobs import SMALL
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
 from docker_registry.storage import layout
@@ -64,21 +65,39 @@ class CallTests(S3RegistryCase):
         self.assertEqual((answer.status, len(self.calls())), (200, 1))
 
     async def test_pull_of_blobs(self) -> None:
-        """One request for the blob and one for the link; the link's is spared when it was asked for a moment ago."""
-        path = f"blobs/{digest_of(b'layer')}"
-        for belief, links in ((0.0, [1, 1]), (5.0, [1, 0])):
+        """One request for the blob and one for the link; the link's is spared when it was asked for a moment ago, the
+        blob's when it is small and was read before."""
+        large = content(SMALL + 1)
+        for belief, again in ((0.0, 1), (5.0, 0)):
             self.repository = await self.serve(self.storage, link_belief=belief)
-            await deferToThread(self.push_image, self.repository, b"layer")
+            await deferToThread(self.push_image, self.repository, b"layer", large)
             self.calls()
-            for expected in links:
-                self.assertEqual((await self.call("GET", path)).status, 200)
-                calls = self.calls()
-                counts = [len([call for call in calls if call.startswith(method)]) for method in ("GET", "HEAD")]
-                self.assertEqual(counts, [1, expected])
+            for whole, gets in ((b"layer", [1, 0]), (large, [1, 1])):
+                for get, head in zip(gets, [1, again], strict=True):
+                    answer = await self.call("GET", f"blobs/{digest_of(whole)}")
+                    self.assertEqual((answer.status, answer.body), (200, whole))
+                    calls = self.calls()
+                    counts = [len([call for call in calls if call.startswith(method)]) for method in ("GET", "HEAD")]
+                    self.assertEqual(counts, [get, head])
+                part = await self.call("GET", f"blobs/{digest_of(whole)}", None, ("Range", "bytes=1-3"))
+                self.assertEqual((part.status, part.body), (206, whole[1:4]))
+                self.calls()
+            path = f"blobs/{digest_of(b'layer')}"
             manifest = (await self.call("HEAD", "manifests/latest"))["Docker-Content-Digest"]
             self.assertEqual((await self.call("DELETE", f"manifests/{manifest}")).status, 202)
             self.assertEqual((await self.call("DELETE", path)).status, 202)
             self.assertEqual((await self.call("GET", path)).status, 404)
+
+    async def test_small_and_damaged(self) -> None:
+        """What is kept is what the digest says; what is not is put away, and the next push heals it (C7)."""
+        await deferToThread(self.push_image, self.repository, b"layer")
+        key = layout.blob(Digest.parse(digest_of(b"layer")))
+        await self.storage.put(key, b"rotten")
+        path = f"blobs/{digest_of(b'layer')}"
+        self.assertEqual((await self.call("GET", path)).status, 404)
+        await self.fails(self.storage.stat(key), NotFound)
+        await deferToThread(self.repository.push_put, digest_of(b"layer"), b"layer")
+        self.assertEqual((await self.call("GET", path)).body, b"layer")
 
     async def test_digest_first(self) -> None:
         """Sent once, and straight to its place."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from urllib.parse import quote
 
+from zope.interface import implementer
+
 from docker_registry.deferreds import deferred
 from docker_registry.errors import StorageFailed
 from docker_registry.storage.files import SmallReader
-from docker_registry.storage.interface import SMALL, Entry, IReader, IWriter, Stat, is_key
+from docker_registry.storage.interface import SMALL, Entry, IDistant, IReader, IWriter, Stat, is_key
 from docker_registry.storage.objects.budget import Budget
 from docker_registry.storage.objects.large import Large
 from docker_registry.storage.objects.listing import names
@@ -24,6 +26,8 @@ Entries = list[Entry]
 QUARANTINE = ".quarantine"
 """What damaged objects' keys begin with, below the prefix."""
 
+
+@implementer(IDistant)
 class ObjectStorage:
     """:param prefix: of all keys, with a slash at its end unless it is empty.
     :param part_size: bytes of one part of a large object.
