@@ -1,7 +1,8 @@
 """A configuration in which the environment has a say in every option: ``python -m docker_registry.config.environment``.
 
 It is what a container runs with. The variable of an option is its name in capitals, with those of its groups before it:
-``LIMITS_CONNECTIONS``; those of mail begin with ``SMTP_``, as in docker-registry 0.x. A list of entries with options of
+``LIMITS_CONNECTIONS``; those of mail begin with ``SMTP_``, as in docker-registry 0.x, and those of registry:2's section
+``swift`` are called as there: ``REGISTRY_STORAGE_SWIFT_CONTAINER``. A list of entries with options of
 their own is one variable, in YAML.
 """
 
@@ -49,6 +50,8 @@ def variable(path: tuple[str, ...]) -> str:
     """The variable of the option that ``path`` leads to."""
     if path[0] == "email_exceptions":
         return f"SMTP_{path[1].removeprefix('smtp_')}".upper()
+    if path[0] == "swift":
+        path = "registry_storage", *path
     return "_".join(path).upper()
 
 
