@@ -5,12 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
+import urllib.request
 from typing import Any
 from urllib.parse import quote
 
-from docker_registry.test.process_case import ProcessCase, reactor
+from twisted.internet.threads import deferToThread
+
+from docker_registry.test.clients.pushing import Repository
+from docker_registry.test.clients.wire import Wire, digest_of
+from docker_registry.test.process_case import LISTENING, TWISTD, ProcessCase, reactor
 from docker_registry.test.servers.faults import FaultProxy
 from docker_registry.test.servers.stores import moto, swift
+from docker_registry.test.storage_contract import content
 from docker_registry.test.test_storage_s3_faults import error
 
 SECRET = "marker/of+a=secret"
@@ -66,6 +73,39 @@ class StartTests(ProcessCase):
         await self.stop(daemon)
         self.assertEqual(daemon.said.seen.count("does not let this registry in"), 1)
         self.assertNotIn(SECRET, daemon.said.seen)
+
+
+class ClockTests(ProcessCase):
+    """A daemon whose clock is off, and a store that looks at the time (F3)."""
+
+    async def test_off_by_20_minutes(self) -> None:
+        """It starts, takes pushes, and signs URLs that hold, by the store's clock."""
+        for seconds in (1200, -1200):
+            self.write(json.dumps({"x": {
+                **swift().options(storage_redirect=True), "listen": ["tcp:0:interface=127.0.0.1"],
+            }}))
+            moved = f"import time; real = time.time; time.time = lambda: real() + {seconds}; {TWISTD}"
+            daemon = self.run_program(
+                moved, ["--nodaemon", "--pidfile=", "docker-registry", "--config=c.yml", "--flavor=x"]
+            )
+            address = (await daemon.said.until(LISTENING))[1]
+            await deferToThread(self.push_and_pull, f"http://{address.removeprefix('tcp:')}")
+            await self.stop(daemon)
+            said = re.findall(r"this machine's clock is (-?\d+) s off the store's", daemon.said.seen)
+            self.assertEqual(len(said), 1, daemon.said.seen)
+            self.assertLess(abs(int(said[0]) - seconds), 60)
+
+    def push_and_pull(self, base: str) -> None:
+        wire = Wire(base)
+        repository, layer = Repository(wire, "a"), content(11 << 20)
+        for number, push in enumerate((repository.push_stream, repository.push_put)):
+            layer = b"%d" % number + layer
+            push(digest_of(layer), layer).expect(201)
+            repository.call("HEAD", f"blobs/{digest_of(layer)}").expect(200)
+            place = repository.call("GET", f"blobs/{digest_of(layer)}").expect(307)["Location"]
+            with urllib.request.urlopen(place) as answer:
+                self.assertEqual(digest_of(answer.read()), digest_of(layer))
+        wire.close()
 
 
 class SecretTests(ProcessCase):
