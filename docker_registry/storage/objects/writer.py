@@ -184,7 +184,7 @@ class DirectWriter(_Writer):
     ) -> None:
         super().__init__(objects, large, runner, prefix, key)
         self._upload = large.upload(key)
-        self._parts = Parts(budget, sizes(size, length, budget.total // 2), length, self._send)
+        self._parts = Parts(budget, sizes(size, length, budget.total), length, self._send)
 
     async def _begin(self) -> None:
         await self._upload.begin()

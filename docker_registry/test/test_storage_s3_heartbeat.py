@@ -1,0 +1,88 @@
+"""A real store that answers 200, and does not know yet whether it will succeed (F2)."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from typing import Any
+from urllib.parse import quote
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+
+from docker_registry.deferreds import outcomes
+from docker_registry.errors import NotFound
+from docker_registry.storage.objects.store import Refused
+from docker_registry.storage.s3 import errors
+from docker_registry.test.s3_case import MIB, S3FaultCase, reactor
+from docker_registry.test.servers.stores import container, swift, swift_folder
+from docker_registry.test.storage_contract import content
+
+PARTS = 16
+"""Which the store looks at one after the other when it makes an object of them."""
+
+GRACE = 11.5
+"""Seconds: Swift says nothing for 10, and then something each second."""
+
+
+class HeartbeatTests(S3FaultCase):
+    store = staticmethod(swift)
+
+    async def test_completion(self) -> None:
+        """Two that take long: one comes to its end, of the other a part has gone."""
+        said: list[bytes] = []
+        in_success = errors.in_success
+
+        def heard(document: bytes) -> errors.Complaint | None:
+            said.append(document)
+            return in_success(document)
+
+        await self.storage.put("part", content(5 * MIB))
+        whole, torn = await self.upload("whole"), await self.upload("torn")
+        segment = quote(f"{self.settings.prefix}torn/{torn[0]}/{PARTS}")
+        status, _, _ = await deferToThread(container().ask, "DELETE", f"/{container().name}%2Bsegments/{segment}")
+        self.assertEqual(status, 204)
+        self.patch(errors, "in_success", heard)
+        completions = [self.complete(name, *upload) for name, upload in (("whole", whole), ("torn", torn))]
+        await self.looking("whole")
+        await self.looking("torn")
+        await self.pause()
+        found = await outcomes(*completions)
+        self.assertIsNone(found[0])
+        self.assertIsInstance(found[1], Refused)
+        self.assertIn("InvalidPart", str(found[1]))
+        self.assertEqual((await self.storage.stat("whole")).size, PARTS * 5 * MIB)
+        await self.fails(self.storage.stat("torn"), NotFound)
+        begins = rb'<\?xml version="1.0" encoding="UTF-8"\?>\n\s+<(\w+)'
+        names = [match[1] for document in said if (match := re.match(begins, document)) is not None]
+        self.assertEqual(sorted(names), [b"CompleteMultipartUploadResult", b"Error"], said)
+
+    async def upload(self, name: str) -> tuple[str, list[str]]:
+        """Its id, and the tags of its parts."""
+        key = f"{self.settings.prefix}{name}"
+        upload = await self.storage.bucket.begin(key)
+        tags = [
+            await self.storage.bucket.part_copy(key, upload, number, f"{self.settings.prefix}part")
+            for number in range(1, PARTS + 1)
+        ]
+        return upload, tags
+
+    def complete(self, name: str, upload: str, tags: list[str]) -> Deferred[Any]:
+        key = f"{self.settings.prefix}{name}"
+        return Deferred.fromCoroutine(self.storage.bucket.complete(key, upload, tags, PARTS * 5 * MIB))
+
+    async def looking(self, name: str) -> None:
+        """Wait until the store looks at the parts."""
+        pattern = re.compile(rf'"HEAD /d1/\S+segments/{self.settings.prefix}{name}/[^/ ]+/1"')
+        while not pattern.search((swift_folder() / "log" / "object.log").read_text()):
+            await deferLater(reactor, 0.001)
+
+    async def pause(self) -> None:
+        """Of the server that keeps objects."""
+        process = int((swift_folder() / "pids").read_text().splitlines()[2].split()[0])
+        self.addCleanup(os.kill, process, signal.SIGCONT)
+        os.kill(process, signal.SIGSTOP)
+        await deferLater(reactor, GRACE)
+        os.kill(process, signal.SIGCONT)
