@@ -6,7 +6,7 @@ import uuid
 
 from docker_registry.test.clients import test_interop, test_old_stores
 from docker_registry.test.clients.daemon import Ours, Theirs
-from docker_registry.test.servers.stores import STORES, Store
+from docker_registry.test.servers.stores import Store, moto, swift
 
 
 class Bucket:
@@ -16,7 +16,7 @@ class Bucket:
 
     @property
     def store(self) -> Store:
-        return STORES[self.kind]()
+        return {"moto": moto, "swift": swift}[self.kind]()
 
 
 class MotoInteroperationTests(Bucket, test_interop.InteroperationTests):

@@ -13,6 +13,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -266,4 +267,4 @@ def _started(script: Path, variable: str) -> dict[str, str]:
 
 _folders: dict[Path, Path] = {}
 
-STORES = {"moto": moto, "swift": swift}
+STORES: dict[str, Callable[[], Store | Container]] = {"moto": moto, "swift": swift, "container": container}
