@@ -230,6 +230,7 @@ class Inflow(Protocol):
 
     def _end(self, error: Exception | None) -> None:
         self._watch.end()
+        self._is_paused = False                 # nobody is waited for when what came is read
         self._error = error
         self._is_complete = error is None
         self._closed()

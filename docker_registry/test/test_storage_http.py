@@ -11,12 +11,15 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import Clock, deferLater
+from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.client import ResponseDone
 
 from docker_registry.deferreds import outcomes
 from docker_registry.errors import SourceGone, StorageFailed, StoreUnavailable, Transient
-from docker_registry.storage.flows import HELD, Flow
+from docker_registry.storage.flows import HELD, Flow, Inflow, Watch
 from docker_registry.storage.http import Http, Patience
 from docker_registry.storage.retries import TRIES, Retries
 from docker_registry.test.certificates import make_certificate
@@ -301,3 +304,15 @@ class RetriesTests(SynchronousTestCase):
         self.failureResultOf(Deferred.fromCoroutine(self.retries(fail)), StoreUnavailable)
         self.failureResultOf(Deferred.fromCoroutine(self.retries(self._fail, once=True)), Transient)
         self.assertEqual(len(self.left), 2)
+
+
+class InflowTests(SynchronousTestCase):
+    def test_ends_while_it_is_held_up(self) -> None:
+        """All has come: nobody is watched any more, though it is read later."""
+        clock = Clock()
+        inflow = Inflow(Watch(clock, lambda: None), 60.0, lambda: None)
+        inflow.makeConnection(StringTransport())
+        inflow.dataReceived(b"x" * HELD)
+        inflow.connectionLost(Failure(ResponseDone()))
+        self.successResultOf(Deferred.fromCoroutine(inflow.read(HELD)))
+        self.assertEqual(clock.getDelayedCalls(), [])

@@ -24,22 +24,20 @@ from docker_registry.storage.http import Patience
 from docker_registry.storage.swift import client
 from docker_registry.storage.tokens import LoginRefused
 from docker_registry.test import test_s3_registry as s3
-from docker_registry.test.clients.wire import Wrong, digest_of
+from docker_registry.test.clients.wire import Wrong
 from docker_registry.test.object_case import SHORT
+from docker_registry.test.served import Serving, digest_of
 from docker_registry.test.swift_case import MIB, SwiftFaultCase
 from docker_registry.test.test_s3_registry import LAYER, S3RegistryCase
 
 LATER = 1e12
 
 
-class SwiftRegistryCase(SwiftFaultCase):
+class SwiftRegistryCase(SwiftFaultCase, Serving):
     """:ivar repository: of a registry whose store is behind the proxy; called in a thread."""
 
     patience = Patience()
-    serve: Any = S3RegistryCase.serve
-    leave: Any = S3RegistryCase.leave
     call: Any = S3RegistryCase.call
-    push_image: Any = S3RegistryCase.push_image
 
     async def setUp(self) -> None:                          # type: ignore[override]
         super().setUp()

@@ -244,15 +244,30 @@ def swift_folder() -> Path:
     return _folders[SWIFT]
 
 
-def _started(script: Path, variable: str) -> dict[str, str]:
+@cache
+def swift_with_keystone() -> str:
+    """A Swift of its own that takes the tokens of `glance`'s Keystone; what the URLs of accounts begin with.
+
+    :raises SkipTest: it does not start.
+    :raises AssertionError: it does not start, and this is CI.
+    """
+    keystone = glance()["OS_AUTH_URL"]
+    python = Path(os.environ.get("GLANCE_VENV", str(INSTALLED / "glance"))) / "lib"
+    (packages,) = python.glob("python3.*/site-packages")
+    said = _started(SWIFT, "SWIFT_VENV", SWIFT_KEYSTONE=keystone, SWIFT_KEYSTONE_PACKAGES=str(packages))
+    return f"{said['S3_ENDPOINT']}/v1/KEY_"
+
+
+def _started(script: Path, variable: str, **more: str) -> dict[str, str]:
     """What a server that a script starts says of itself; it is stopped at the end of the run.
 
     :param variable: which says where it is installed.
+    :param more: variables of the script.
     """
     work = Path(tempfile.mkdtemp(prefix=f"{script.name}-"))
     atexit.register(shutil.rmtree, work, ignore_errors=True)
     _folders[script] = work
-    environ = {**os.environ, variable: os.environ.get(variable, str(INSTALLED / script.name))}
+    environ = {**os.environ, variable: os.environ.get(variable, str(INSTALLED / script.name)), **more}
     started = subprocess.run(
         [script, "start", work], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
