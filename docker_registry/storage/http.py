@@ -65,6 +65,10 @@ class Patience:
     kept: float = 15.0
 
 
+class Crowded(Transient):
+    """All connections are busy: it is not the store that fails."""
+
+
 class Answer:
     """:ivar status: of the answer.
     :ivar length: of its body, or of the one that GET would have in place of HEAD; ``None`` if nobody knows before it
@@ -185,7 +189,7 @@ class Http:
         try:
             await slots.acquire().addTimeout(patience, self._reactor)
         except TimeoutError:
-            raise Transient(f"{host}: all connections are busy") from None
+            raise Crowded(f"{host}: all connections are busy") from None
         try:
             left = max(end - self._reactor.seconds(), 0.0)
             return await self._request(host, method, url, headers, body, left, slots)

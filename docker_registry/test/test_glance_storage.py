@@ -15,6 +15,7 @@ from docker_registry.storage import layout
 from docker_registry.storage.glance.errors import Deactivated
 from docker_registry.storage.glance.images import new_id
 from docker_registry.storage.glance.shelf import KEY, STORE
+from docker_registry.storage.http import Crowded
 from docker_registry.storage.interface import IFile
 from docker_registry.test.glance_case import GlanceStorageCase
 from docker_registry.test.servers.stores import glance_folder
@@ -395,3 +396,21 @@ class BadDaysTests(GlanceStorageCase):
     def test_unused_ids(self) -> None:
         self.assertNotEqual(new_id(), new_id())
         self.assertIsInstance(self.folder, Path)
+
+
+class CrowdTests(GlanceStorageCase):
+    async def test_all_connections_are_busy(self) -> None:
+        """With readers that are slow: whoever comes later is put off, and nobody says that Glance fails."""
+        key = await self.commit(content(3 << 20))
+        http = self.storage._shelf._images._service._http
+        http._streams.limit = http._streams.tokens = 2
+        readers = [await self.storage.open(key) for _ in range(2)]
+        await self.fails(self.storage.open(key), Crowded)
+        whole = content(700_000)
+        diverted = await self.commit(whole)
+        self.assertTrue(await self.is_diverted(diverted))
+        self.assertFalse(self.storage.diversion.is_on)
+        for reader in readers:
+            reader.close()
+        self.assertEqual(await self.storage.moving.round(), 1)
+        self.assertEqual(await self.content(diverted), whole)

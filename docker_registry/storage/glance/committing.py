@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from docker_registry.deferreds import Turns
@@ -25,6 +26,45 @@ PIECE = 1 << 20
 
 HASTY = 64 << 10
 """Bytes that are hashed without a thread."""
+
+
+class Pieces:
+    """What is read to be sent. It may be given up at any time: Glance may answer before it has all.
+
+    :param size: bytes, no more of which are asked for.
+    :param seeing: who else wants to see them.
+    """
+
+    def __init__(self, reader: IReader, size: int, seeing: Sequence[Digester], runner: Runner) -> None:
+        self._reader = reader
+        self._left = size
+        self._seeing = seeing
+        self._runner = runner
+        self._is_reading = self._is_closed = False
+
+    async def read(self) -> Sequence[bytes]:
+        if not self._left:
+            return []
+        self._is_reading = True
+        try:
+            piece = b"" if self._is_closed else await self._reader.read(min(PIECE, self._left))
+            for each in self._seeing:
+                await self._runner.slow(each.update, piece)
+        except StorageError as error:
+            raise SourceFailed(error) from error
+        finally:
+            self._is_reading = False
+            if self._is_closed:
+                self._reader.close()
+        if self._is_closed:
+            await Deferred()                        # nobody takes it: until the connection is closed
+        self._left -= len(piece)
+        return [piece] if piece else []
+
+    def close(self) -> None:
+        self._is_closed = True
+        if not self._is_reading:
+            self._reader.close()                    # not under a thread that is reading
 
 
 class Committing:
@@ -135,17 +175,8 @@ class Committing:
         if sum is None or sum.algorithm != self._shelf.algorithm:
             sum = self._shelf.new_sum()
             seeing.append(sum.hash)
-
-        async def read() -> Sequence[bytes]:
-            try:
-                piece = await reader.read(PIECE)
-            except StorageError as error:
-                raise SourceFailed(error) from error
-            for each in seeing:
-                await self._runner.slow(each.update, piece)
-            return [piece] if piece else []
-
-        return Load(Flow(read, size), size, sum, reader.close)
+        pieces = Pieces(reader, size, seeing, self._runner)
+        return Load(Flow(pieces.read, size), size, sum, pieces.close)
 
     async def record(self, key: str, record: Record) -> None:
         """From now on that image holds what is at ``key``. When this fails nobody knows which one does: so none is

@@ -20,6 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from docker_registry.errors import OutageKnown, StorageError
+from docker_registry.storage.http import Crowded
 
 FIRST, LONGEST = 1.0, 30.0
 """Seconds before the first probe, and between two of them at most; each time twice as many."""
@@ -59,7 +60,7 @@ class Diversion:
 
     def failed(self, error: StorageError) -> None:
         """Something could not be done, because Glance or Keystone could not be asked."""
-        if self.reason:
+        if self.reason or isinstance(error, Crowded):
             return
         self.reason = str(error)
         self.since = self._now()

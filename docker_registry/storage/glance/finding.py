@@ -81,7 +81,7 @@ class Finding:
                 return await look(*found)
             except StoreUnavailable as error:
                 self._diversion.failed(error)
-                lost = OutageKnown(str(error))
+                lost = OutageKnown(str(error)) if self._diversion.is_on else error
             except (NotFound, Damaged) as error:
                 again = await self._records.find(key)
                 if again is not None and again[0] != found[0]:

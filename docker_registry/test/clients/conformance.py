@@ -22,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from docker_registry.test.clients.daemon import Ours
 from docker_registry.test.clients.pushing import Repository
 from docker_registry.test.clients.wire import Wire
+from docker_registry.test.servers.projects import Project
 from docker_registry.test.servers.stores import STORES
 
 
@@ -32,9 +33,15 @@ def base(storage: str) -> str:
         return named.rstrip("/")
     work = Path(tempfile.mkdtemp(prefix="conformance-"))
     atexit.register(shutil.rmtree, work, ignore_errors=True)
-    registry = Ours(work / "registry", **(STORES[storage]().options() if storage in STORES else {}))
+    registry = Ours(work / "registry", **_options(storage))
     atexit.register(registry.stop)
     return f"http://{registry.host}"
+
+
+def _options(storage: str) -> dict[str, Any]:
+    if storage == "glance":
+        return Project().options()
+    return STORES[storage]().options() if storage in STORES else {}
 
 
 def rows(table: Mapping[str, Any] | list[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -58,7 +65,7 @@ def _row(function: Callable[..., None], value: Any) -> Callable[..., None]:
 
 class Conformance(SynchronousTestCase):
     """:ivar repository: a fresh one for each test.
-    :ivar storage: where our own registry keeps what is pushed: ``local``, or one of `STORES`.
+    :ivar storage: where our own registry keeps what is pushed: ``local``, ``glance``, or one of `STORES`.
     """
 
     storage = "local"
