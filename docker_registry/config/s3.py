@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_va
 from docker_registry.config.section import Section
 from docker_registry.config.values import Allowed, Authorities, Bytes, Seconds, read, unsuitable
 
+_FROZEN = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _ENDPOINT = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]")
@@ -149,11 +150,23 @@ class S3(Section):
             raise unsuitable("s3_endpoint says where the store is")
         return value
 
+    @field_validator("s3_access_key", "s3_secret_key")
+    @classmethod
+    def _given(cls, value: SecretStr | None) -> SecretStr | None:
+        return value if value is not None and value.get_secret_value() else None
+
     @field_validator("s3_secret_key")
     @classmethod
     def _pair(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if (value is None) != (info.data.get("s3_access_key") is None):
             raise unsuitable("s3_access_key and s3_secret_key belong together")
+        return value
+
+    @field_validator("s3_storage_class")
+    @classmethod
+    def _readable(cls, value: str | None) -> str | None:
+        if value in _FROZEN:
+            raise unsuitable("what is of this class has to be thawed before it can be read")
         return value
 
     @field_validator("s3_memory")

@@ -7,6 +7,7 @@ answers like any other.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -282,7 +283,9 @@ def _translated(error: Exception, host: str, watch: Watch) -> Exception:
     if isinstance(error, DNSLookupError):
         return Transient(f"{host} has no address")
     if isinstance(error, ConnectError):
-        return Transient(f"{host} cannot be reached: {error.osError or type(error).__name__}")
+        reason = error.osError
+        text = os.strerror(reason) if isinstance(reason, int) else reason or type(error).__name__
+        return Transient(f"{host} cannot be reached: {text}")
     reason = next((type(cause).__name__ for cause in causes), ConnectionLost.__name__)
     return Transient(f"{host} went away before it answered: {reason}")
 

@@ -22,7 +22,7 @@ CA = "the path of a file with certificates in PEM"
 PROBLEMS = [
     # options beside storage: s3, and what is said of them
     ("a: 1", "unknown option"),
-    ("", "x.storage: s3_bucket is missing, and storage is s3 (allowed: local, memory, s3, swift)"),
+    ("", "x.storage: s3_bucket is missing, and storage is s3 (allowed: local, memory, s3, swift, glance)"),
     ("s3_bucket: a/b", "x.s3_bucket: no name of a bucket (allowed: text)"),
     ("s3_bucket: bb, s3_access_key: k", "x.s3_secret_key: s3_access_key and s3_secret_key belong together"),
     (f"s3_bucket: bb, s3_secret_key: {MARKER}", "x.s3_secret_key: s3_access_key and s3_secret_key belong together"),
@@ -39,6 +39,8 @@ PROBLEMS = [
     ("s3_bucket: bb, cloudfront: {base: 'https://d'}", "x.cloudfront: base, keyid and keysecret belong together"),
     ("s3_bucket: bb, cloudfront: {base: d}", "x.cloudfront.base: not https://HOST or https://HOST/PATH"),
     ("s3_bucket: bb, cloudfront: {keysecret: /dev/null}", "x.cloudfront.keysecret: no private RSA key in PEM"),
+    ("s3_bucket: bb, s3_storage_class: GLACIER", "x.s3_storage_class: what is of this class has to be thawed"),
+    ("s3_bucket: bb, s3_access_key: '', s3_secret_key: s", "s3_access_key and s3_secret_key belong together"),
     ("s3_bucket: bb, s3_addressing: host", 'x.s3_addressing: wrong value "host" (allowed: auto, path, virtual)'),
 ]
 
@@ -76,6 +78,11 @@ class OptionTests(ConfigCase):
         self.assertEqual(settings.place.url("k"), "http://h:8080/bb/k")
         self.assertEqual(settings.object_headers, {"x-amz-server-side-encryption": "AES256"})
         self.assertEqual(self.settings("boto_bucket: bb, boto_host: h").place.url("k"), "https://h/bb/k")
+
+    def test_keys_that_are_empty(self) -> None:
+        """As those of a variable that nobody set: the chain is asked."""
+        settings = self.settings("s3_bucket: bb, s3_access_key: '_env:NONE:', s3_secret_key: '_env:NONE:'")
+        self.assertEqual((settings.access_key, settings.secret_key), (None, None))
 
     def test_prefixes(self) -> None:
         for path, prefix in (("/", ""), ("/prod", "prod/"), ("/a/b/", "a/b/"), ("test", "test/"), ("//a//b", "a/b/")):

@@ -389,7 +389,7 @@ class PatienceTests(S3FaultCase):
         await self.proxy.stop()
         await self.fails(self.storage.get("k"), Transient)
         said = str(await self.fails(self.storage.start(), Transient))
-        self.assertIn("cannot be reached", said)
+        self.assertIn("cannot be reached: Connection refused", said)
 
 
 class LeftoverTests(S3FaultCase):

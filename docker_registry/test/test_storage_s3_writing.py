@@ -220,16 +220,23 @@ class WritingTests(S3FaultCase):
         self.assertEqual(await self.storage.list("u"), [])
         self.assertEqual(self.storage.budget.left, self.settings.memory)
 
-    async def test_cut_within_a_larger_piece(self) -> None:
-        whole = content(41 * MIB)
-        writer = await self.storage.create("u/data")
-        await self.write_on(writer, whole)
-        await writer.sync()
-        await writer.close()
-        again = await self.make().resume("u/data", 33 * MIB)
-        await self.write_on(again, whole[33 * MIB :])
-        await again.commit("b")
-        self.assertEqual(await self.content("b"), whole)
+    async def test_goes_on_in_the_middle_of_a_larger_piece(self) -> None:
+        """What is behind the last piece is less than a smaller one: it is stored, and read again."""
+        whole = content(42 * MIB)
+        for end, count in ((40 * MIB, 7), (13 * MIB, 2)):
+            writer = await self.storage.create("u/data")
+            await self.write_on(writer, whole[:end])
+            await writer.sync()
+            await writer.close()
+            session, _ = await self.storage._session(f"{self.settings.prefix}u/data")
+            self.assertEqual([piece.size // MIB for piece in session.pieces()], [5] * count)
+            for at in (end, 33 * MIB if end > 33 * MIB else 7 * MIB):
+                again = await self.make().resume("u/data", at)
+                await self.write_on(again, whole[at:])
+                await again.sync()
+                self.assertEqual(await self.content("u/data"), whole)
+            await again.commit("b")
+            self.assertEqual(await self.content("b"), whole)
 
     async def write_on(self, writer: Any, part: bytes) -> None:
         for piece in pieces(part):

@@ -44,6 +44,11 @@ class Buffer:
         """What was kept."""
         return memoryview(self._map)[: self._filled]
 
+    def shift(self, count: int) -> None:
+        """Forget the first ``count`` bytes."""
+        self._filled -= count
+        self._map.move(0, count, self._filled)
+
     def drop(self) -> None:
         """May be called twice."""
         size, self._size = self._size, 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.python.failure import Failure
 
-from docker_registry.deferreds import outcomes
+from docker_registry.deferreds import outcomes, together
 from docker_registry.storage.flows import Octets
 from docker_registry.storage.objects.budget import Budget, Buffer
 
@@ -93,7 +94,7 @@ class Parts:
         budget: Budget,
         size: Callable[[int], int],
         length: int | None,
-        send: Callable[[int, Sequence[Octets]], Awaitable[None]],
+        send: Callable[[int, Sequence[Octets]], Coroutine[Deferred[Any], Any, None]],
     ) -> None:
         self.count = 0
         self._budget = budget
@@ -155,6 +156,18 @@ class Parts:
         :param buffer: dropped from here.
         """
         self._buffer = buffer
+
+    async def shed(self, size: int) -> None:
+        """Send the rest in parts of ``size`` bytes, but for what is behind them."""
+        if self._buffer is None:
+            return
+        content = self._buffer.content
+        views = [content[at : at + size] for at in range(0, len(content) - size, size)]
+        first, self.count = self.count, self.count + len(views)
+        await together(
+            *(Deferred.fromCoroutine(self._send(first + each, [view])) for each, view in enumerate(views))
+        )
+        self._buffer.shift(size * len(views))
 
     async def settled(self) -> None:
         """Wait until all that was sent has arrived.

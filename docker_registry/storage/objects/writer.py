@@ -93,6 +93,7 @@ class SessionWriter(_Writer):
         self._run = secrets.token_hex(6)
         self._runs: list[Run] = [] if session is None else list(session.runs)
         self._is_recorded = session is not None
+        self._sizes = sizes
         self._parts = Parts(budget, lambda number: sizes.at(self._session([]).size), None, self._send)
 
     def begin(self, session: Session, mark: str, buffer: Buffer) -> None:
@@ -134,6 +135,7 @@ class SessionWriter(_Writer):
     @deferred
     async def sync(self) -> int:
         await self._parts.settled()
+        await self._parts.shed(self._sizes.smallest)        # whoever goes on reads what is behind the last piece
         await self._record(self._whole())
         return self.offset
 

@@ -89,7 +89,7 @@ def meaning(said: Complaint, bucket: str, key: str) -> StorageError:
     if code in SKEWED:
         return NoKeys(f"{where}: the clock of this machine differs from the store's by too much")
     if said.status in (401, 403) or code in EXPIRED or code in ("InvalidAccessKeyId", "SignatureDoesNotMatch"):
-        return NoKeys(f"{where}: {code}: {said.message or 'access denied'}")
+        return NoKeys(f"{where}: {code}: {said.message.rstrip('.') or 'access denied'}")
     if said.status in (301, 302, 303, 307, 308):
         return StoreUnavailable(f"{where} is elsewhere: {clean(said.host or said.region) or 'nobody says where'}")
     if code == "InvalidRange" or said.status == 416:

@@ -3,6 +3,9 @@
 What a directory does by renaming is one write here: an object is there whole or not at all, and as long as the store
 says. Times have seconds; a touched object carries its time, and is written anew by the store for that. What a reader
 has begun to read goes on when the key is overwritten or deleted, as far as the store lets it.
+
+No write is made to depend on nothing being there (``If-None-Match``): what stands at a digest's key is the same bytes,
+and is replaced by them, or it is damaged, and has to be replaced; a tag is replaced; an upload has a key of its own.
 """
 
 from __future__ import annotations
