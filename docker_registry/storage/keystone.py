@@ -144,8 +144,8 @@ class Keystone:
         said = _message(content)
         if status in (400, 401, 403):
             return LoginRefused(f"{where} refuses the login: {status} {said}; see the os_ options")
-        if status == 404 and "project" in said.lower():
-            return LoginRefused(f"{where}: {said}")
+        if status == 404 and said.startswith("Could not find"):     # a project, an application credential
+            return LoginRefused(f"{where} refuses the login: {status} {said}; see the os_ options")
         return StoreUnavailable(f"{where} has no Identity API v3 at {self._login.tokens_url}: it answers {status}")
 
 

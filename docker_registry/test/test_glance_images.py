@@ -224,6 +224,12 @@ class BadDaysTests(GlanceCase):
             await self.fails(self.api.page({}), StorageFailed)
             await self.fails(self.api.show(new_id()), StorageFailed)
 
+    async def test_another_server(self) -> None:
+        """One that is asked for images, and has never heard of them: Keystone."""
+        api = self.images(url=self.environ["OS_AUTH_URL"].removesuffix("/v3"))
+        text = await self.fails(api.create(new_id(), {}), StoreUnavailable)
+        self.assertIn("no Image API v2 where Glance should be: see os_glance_url", text)
+
     async def test_another_range(self) -> None:
         for headers in ({}, {"Content-Range": "bytes 4-9/10"}):
             self.proxy.rules.clear()

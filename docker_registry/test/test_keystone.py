@@ -141,6 +141,12 @@ class LoginTests(KeystoneCase):
         self.assertIn("refuses the login", text)
         self.flushLoggedErrors(LoginRefused)
 
+    async def test_wrong_credential(self) -> None:
+        """Keystone says 404 to an application credential that it does not have."""
+        service = self.service(application_credential_id="0" * 32, application_credential_secret="wrong")
+        self.assertIn("refuses the login: 404 Could not find", await self.fails(service.access(), LoginRefused))
+        self.flushLoggedErrors(LoginRefused)
+
     async def test_no_such_service(self) -> None:
         text = await self.fails(self.service(Wanted("object-store")).access(), StoreUnavailable)
         self.assertIn("no public endpoint of object-store; services there: identity, image", text)

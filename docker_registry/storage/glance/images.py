@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from docker_registry.errors import StorageFailed
+from docker_registry.errors import NotFound, StorageFailed, StoreUnavailable
 from docker_registry.storage.flows import Body
 from docker_registry.storage.glance.errors import Conflict, refusal
 from docker_registry.storage.http import Answer, Patience
@@ -204,6 +204,9 @@ class Images:
                 return await self._ask(
                     "POST", "", self._image, _JSON, [json.dumps(document).encode()], what=f"image {image}", once=True
                 )
+            except NotFound:
+                raise StoreUnavailable("there is no Image API v2 where Glance should be: see os_glance_url, or the "
+                                       "endpoint in the catalogue") from None
             except Conflict:
                 if tries == 1:
                     raise

@@ -30,6 +30,9 @@ PATIENCE = 10.0
 PAUSE = 10.0
 """Seconds until a look that failed is begun again, if somebody asks."""
 
+FIRST = 1.0
+"""Seconds after a start until somebody looks, if nobody asks before."""
+
 SOON = 60.0
 """Seconds after a start in which less was looked through, until all is."""
 
@@ -73,18 +76,10 @@ class OldIndex:
         self._closed = False
 
     async def start(self) -> None:
-        """Begin to look, and wait for nothing but what was written down."""
-        written = await self._written()
-        if written is None:
-            self._look_quietly()
-            return
-        count, newest = written
-        if count:
-            self._until = newest
-            self._look_quietly()
-        else:
-            self._is_complete = True
-            self._look_later(SOON)
+        """Wait for nothing but what was written down."""
+        count, self._until = await self._written()
+        self._is_complete = count == 0
+        self._look_later(SOON if self._is_complete else FIRST)
 
     def close(self) -> None:
         self._closed = True
@@ -205,15 +200,16 @@ class OldIndex:
 
     # What is written down
 
-    async def _written(self) -> tuple[int, float] | None:
-        """How many there were, and when the last one was made."""
+    async def _written(self) -> tuple[int | None, float | None]:
+        """How many there were, and when the last one was made; ``None`` if nobody has looked, or there was none."""
         try:
             written = json.loads(await self._memory.get(layout.glance_old()))
             if written["place"] == self._place:
-                return int(written["count"]), float(written["newest"])
+                count, newest = int(written["count"]), float(written["newest"])
+                return count, newest if count else None
         except (NotFound, Damaged, ValueError, KeyError, TypeError):
-            return None
-        return None
+            return None, None
+        return None, None
 
     async def _write(self, found: Mapping[str, Sequence[Found]]) -> None:
         newest = max((each.created for several in found.values() for each in several), default=0.0)
