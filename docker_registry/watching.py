@@ -32,7 +32,7 @@ from docker_registry.registry.registry import Registry
 from docker_registry.storage.interface import IDiverts, IStorage
 from docker_registry.storage.timed import timed_storage
 from docker_registry.threads import Runner
-from docker_registry.web.access_log import FORMS, AccessLog
+from docker_registry.web.access_log import FORMS, AccessLog, shown_target
 from docker_registry.web.gathering import Gathered, Told
 from docker_registry.web.request import Request
 from docker_registry.web.site import Finished, Site
@@ -139,7 +139,7 @@ def _log_request(request: Request, seconds: float) -> None:
         "{request.id} {request.client} {request.method} {target} {request.status} {request.sent} bytes "
         "{milliseconds:.1f} ms",
         request=request,
-        target=request.target.decode("ascii", "backslashreplace"),
+        target=shown_target(request.target).decode("ascii", "backslashreplace"),
         milliseconds=seconds * 1000,
     )
 

@@ -194,12 +194,12 @@ class _Checker:
             text = f"unknown option; the nearest is {near[0]}" if near else "unknown option"
             self._complain(value.key, visible, text, "" if near else ", ".join(known))
             return
-        variable = self._variables.get(value.place)
+        variable, field = self._variables.get(value.place), _field_at(names)
         if kind == UNSUITABLE:
             text = f"${variable}: {message}" if variable else message
         else:
-            text = f"wrong value in ${variable}" if variable else f"wrong value{_quoted(value, option)}"
-        self._complain(value.place, option, "missing" if kind == "missing" else text, allowed(_field_at(names)))
+            text = f"wrong value in ${variable}" if variable else f"wrong value{_quoted(value, option, field)}"
+        self._complain(value.place, option, "missing" if kind == "missing" else text, allowed(field))
 
 
 def _check_listen(listen: Sequence[str]) -> Iterator[Problem]:
@@ -252,11 +252,12 @@ def _field_at(names: Sequence[str]) -> FieldInfo:
     return field
 
 
-def _quoted(value: Value, option: str) -> str:
-    """The value for a message, unless it may be a secret."""
+def _quoted(value: Value, option: str, field: FieldInfo) -> str:
+    """The value for a message, unless it may be a secret; text in the place of a group may be one of its."""
     content = value.content
     if isinstance(content, dict | tuple):
         return f": {'a mapping' if isinstance(content, dict) else 'a list'}"
-    if _SECRET.search(option) or _PASSWORD.search(str(content)):
+    may_be_one = "SecretStr" in str(field.annotation) or (group(field) is not None and isinstance(content, str))
+    if may_be_one or _SECRET.search(option) or _PASSWORD.search(str(content)):
         return ""
     return f" {json.dumps(content)}" if len(str(content)) <= 60 else ""

@@ -15,18 +15,20 @@ from zope.interface import implementer
 from docker_registry import current
 from docker_registry.logs.escaping import lines, one_line
 
-Format = Callable[[LogEvent], str | None]
+Redact = Callable[[str], str]
+Format = Callable[[LogEvent, Redact], str | None]
+"""The function that it is given takes secrets out of text."""
 
 
-def as_text(event: LogEvent) -> str | None:
+def as_text(event: LogEvent, redact: Redact = str) -> str | None:
     """As twistd writes it, with the id of the request that it is about at the end; ``None`` if it says nothing."""
-    if (said := as_text_without_head(event)) is None:
+    if (said := as_text_without_head(event, redact)) is None:
         return None
     where = event.get("log_system") or f"{_logger(event)}#{_level(event)}"
     return f"{formatTime(event.get('log_time'))} [{one_line(str(where))}] {said}\n"
 
 
-def as_text_without_head(event: LogEvent) -> str | None:
+def as_text_without_head(event: LogEvent, redact: Redact = str) -> str | None:
     """Without time and origin, where others write them."""
     said, asked = one_line(formatEvent(event)), current.of(event)
     trace = _traceback(event)
@@ -34,19 +36,20 @@ def as_text_without_head(event: LogEvent) -> str | None:
         return None
     if asked is not None and asked.id not in said:
         said += f" (request {asked.id})"
-    return "\n\t".join([said, *trace])
+    return redact("\n\t".join([said, *trace]))
 
 
-def as_json(event: LogEvent) -> str | None:
+def as_json(event: LogEvent, redact: Redact = str) -> str | None:
     """One object: what every event has, what is known of the request, and the event's own plain fields.
 
-    In ASCII, so that no reader's encoding matters. ``None`` if it says nothing.
+    In ASCII, so that no reader's encoding matters. ``None`` if it says nothing. Secrets are looked for before JSON
+    escapes what they may have been escaped in already.
     """
     said, asked, trace = formatEvent(event), current.of(event), _traceback(event)
     if not said and not trace:
         return None
     fields: dict[str, object] = {
-        name: one_line(value) if isinstance(value, str) else value
+        name: redact(one_line(value)) if isinstance(value, str) else value
         for name, value in event.items()
         if _is_plain(value) and not name.startswith("log_") and name not in _NOT_THEIRS
     }
@@ -54,18 +57,18 @@ def as_json(event: LogEvent) -> str | None:
         "time": datetime.fromtimestamp(event.get("log_time", 0), UTC).isoformat(timespec="microseconds"),
         "level": _level(event),
         "logger": _logger(event),
-        "message": one_line(said),
+        "message": redact(one_line(said)),
     }
     if asked is not None:
         fields |= {"request": asked.id, "method": asked.method, "route": asked.route}
         fields |= {"repository": one_line(asked.repository)} if asked.repository else {}
         fields |= {"user": one_line(asked.user)} if asked.user else {}
     if trace:
-        fields |= {"error": event["log_failure"].type.__name__, "traceback": "\n".join(trace)}
+        fields |= {"error": event["log_failure"].type.__name__, "traceback": redact("\n".join(trace))}
     return f"{json.dumps(fields)}\n"
 
 
-def safe(observer: Any, form: str, redact: Callable[[str], str] = str) -> ILogObserver:
+def safe(observer: Any, form: str, redact: Redact = str) -> ILogObserver:
     """``observer`` with events in ``form``, ``text`` or ``json``.
 
     :param observer: of twistd's own making: to a file, or one of the old kind, to syslog.
@@ -79,19 +82,15 @@ def safe(observer: Any, form: str, redact: Callable[[str], str] = str) -> ILogOb
     return _Formatted(LegacyLogObserverWrapper(observer), written)
 
 
-def _redacted(form: Format, redact: Callable[[str], str]) -> Format:
-    def written(event: LogEvent) -> str | None:
-        text = form(event)
-        return text if text is None or _level(event) in _USUAL else redact(text)
-
-    return written
+def _redacted(form: Format, redact: Redact) -> Callable[[LogEvent], str | None]:
+    return lambda event: form(event, str if _level(event) in _USUAL else redact)
 
 
 @implementer(ILogObserver)
 class _Formatted:
     """Hands on events that are nothing but their text, which the observer then cannot format otherwise."""
 
-    def __init__(self, observer: ILogObserver, form: Format) -> None:
+    def __init__(self, observer: ILogObserver, form: Callable[[LogEvent], str | None]) -> None:
         self._observer = observer
         self._form = form
 

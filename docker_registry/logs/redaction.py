@@ -8,17 +8,19 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
+from docker_registry.query_secrets import IN_TEXT
+
 REDACTED = "[redacted]"
 
 _SHORT = 4
 """A secret below this length is looked for as a word of its own: it would be found everywhere."""
 
 _SHAPES = re.compile(
-    r"""
+    rf"""
     (?P<before>
         \b(?:authorization|cookie|set-cookie|x-auth-token|x-subject-token|x-amz-security-token)\b["']?\s*[:=,]\s*[\[(]?
-        | [?&;](?:token|_state|password|x-amz-signature|x-amz-credential|x-amz-security-token|signature)=
-        | \b(?:basic|bearer)\s+(?=[A-Za-z0-9+/=._~-]{8})(?-i:(?=\S*[A-Z0-9=]))
+        | {IN_TEXT}
+        | \b(?:basic|bearer)\s+(?=[A-Za-z0-9+/=._~-]{{8}})(?-i:(?=\S*[A-Z0-9=]))
         | ://(?=[^/\s@:]*:[^/\s@]*@)
     )
     (?P<value> (?<=://)[^/\s@]+ | b?["'][^"'\n]* | (?:basic|bearer)\s+\S+ | [^\s&;,"']+ )

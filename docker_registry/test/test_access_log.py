@@ -141,6 +141,8 @@ class FormTests(FormCase):
         self.send(b"GET /%b HTTP/1.1\r\nHost: r\r\nReferer: %b\r\nUser-Agent: %b\r\n\r\n" % (
             b'"' * 5000, b"\xff" * 5000, b"\x1b" * 5000
         ))
+        self.gathered.hand_on()
+        self.assertEqual(len(self.lines), 2)
         for line in self.lines:
             self.assertRegex(line, rb"\A[ -~]+\n\Z")
             self.assertLess(len(line), 2 * PIECE)
@@ -152,6 +154,8 @@ class FormTests(FormCase):
         ):
             referrer = f"Referer: http://joe:hunter2@r{url}"
             self.send(get(url, referrer, "Authorization: Basic hunter2", "Cookie: hunter2"))
+            self.gathered.hand_on()
+            self.assertEqual(len(self.lines), 2)
             self.assertNotIn(b"hunter2", b"".join(self.lines))
             text, document = self.told()
             self.assertIn("=-", document["target"])

@@ -244,7 +244,7 @@ class RedactionTests(TextsCase):
             f"Set-Cookie: {marker}; Path=/", f"X-Auth-Token: {marker}", f'"x-auth-token": "{marker}"',
             f"https://s3/x?X-Amz-Signature={marker}&a=b", f"GET /v2/?token={marker} HTTP/1.1", f"?a=b&_state={marker}",
             f"&X-Amz-Credential={marker}%2Fus&", f"http://me:{marker}@host/path", f"Basic {basic}",
-            f"?password={marker}",
+            f"?password={marker}", f"?a=b&access_token={marker}", f"?client_secret={marker}", f"?key={marker}&n=1",
         ):
             left = redact(text)
             self.assertIn("[redacted]", left, text)
@@ -264,6 +264,7 @@ class RedactionTests(TextsCase):
         texts = [
             "://" + ":" * 60_000, "://a:" * 12_000, "basic " * 10_000, "bearer" + " " * 60_000 + "x",
             "authorization" + " " * 60_000, ("cookie" + " " * 50) * 1000, "?token=" * 9000, "cookie='" + "a" * 60_000,
+            "?" + "token" * 12_000, ("?" + "a" * 50) * 1000, "?tokentokentoken" * 4000,
         ]
         before = time.process_time()
         for text in texts:

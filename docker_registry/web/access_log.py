@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from twisted.logger import Logger
 
+from docker_registry.query_secrets import is_secret
 from docker_registry.web.gathering import Ended
 
 LONGEST = 512
@@ -30,7 +31,6 @@ REMEMBERED = 512
 Form = Callable[[Ended], bytes]
 
 _UNSAFE = re.compile(rb"[^ !#-\[\]-~]")
-_SECRET = re.compile(r"token|password|signature|credential|secret|_state\Z|\Akey\Z", re.IGNORECASE)
 _LOGIN = re.compile(rb"//[^/?#\s]*@")
 
 
@@ -84,7 +84,7 @@ def as_json(ended: Ended) -> bytes:
 def _combined(
     client: str, user: str | None, method: str, target: bytes, version: str, referrer: bytes, agent: bytes
 ) -> tuple[str, str, str]:
-    line = f"{method} {_text(_target(target))} HTTP/{version}" if target else "-"
+    line = f"{method} {_text(shown_target(target))} HTTP/{version}" if target else "-"
     origin = " ".join(f'"{_text(_without_secrets(each)[:LONGEST]) or "-"}"' for each in (referrer, agent))
     return f"{_name(client)} - {_name(user or '-')}", f'"{line}"', origin
 
@@ -94,7 +94,7 @@ def _json(
     client: str, user: str | None, method: str, target: bytes, version: str, referrer: bytes, agent: bytes
 ) -> tuple[str, str]:
     who = f'"client": {quoted(client)}, "user": {quoted(user[:LONGEST]) if user else "null"}'
-    shown = quoted(_target(target).decode("ascii")) if target else "null"
+    shown = quoted(shown_target(target).decode("ascii")) if target else "null"
     line = f'{who}, "method": "{method}", "target": {shown}, "protocol": "HTTP/{version}"'
     return line, f'"referrer": {_field_json(referrer)}, "agent": {_field_json(agent)}'
 
@@ -115,7 +115,8 @@ def _text(value: bytes) -> str:
     return _UNSAFE.sub(lambda match: b"\\x%02X" % match[0][0], value).decode("ascii")
 
 
-def _target(target: bytes) -> bytes:
+def shown_target(target: bytes) -> bytes:
+    """Cut, and without secrets."""
     return (target if b"?" not in target else _without_secrets(target))[:LONGEST_TARGET]
 
 
@@ -131,7 +132,7 @@ def _without_secrets(url: bytes) -> bytes:
 
 def _without_secret(field: bytes) -> bytes:
     name, equals, _ = field.partition(b"=")
-    return name + b"=-" if equals and _SECRET.search(unquote(name.decode("latin-1"))) else field
+    return name + b"=-" if equals and is_secret(unquote(name.decode("latin-1"))) else field
 
 
 FORMS: dict[str, Form] = {"combined": combined, "json": as_json}
