@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from twisted.logger import Logger
 
-from docker_registry.errors import Damaged, NotFound, StorageFailed, Transient
+from docker_registry.errors import NotFound, StorageFailed, Transient
 from docker_registry.storage.flows import Octets
 from docker_registry.storage.http import Answer, clean
-from docker_registry.storage.interface import SMALL
+from docker_registry.storage.objects.reading import Reading, whole_size
 from docker_registry.storage.objects.store import HASTY, Head, Page, Refused
 from docker_registry.storage.s3 import documents
 from docker_registry.storage.s3.client import LONG, Client, checked, header_time, md5, nothing
@@ -28,76 +28,26 @@ COPIED = 5 << 30
 TOUCHED, SESSION = "x-amz-meta-touched", "x-amz-meta-session"
 """When somebody renewed an object, in seconds since the epoch; and that it is an upload that is not finished."""
 
-_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
-
 
 def _head(answer: Answer, key: str) -> Head:
     """:raises StorageFailed: the answer lacks what every object has."""
-    size = answer.length
-    if answer.status == 206:
-        match = _RANGE.fullmatch(answer.header("content-range") or "")
-        size = None if match is None else int(match[2])
-    if size is None:
-        raise StorageFailed(f"{key}: the store does not say how long it is")
     touched = answer.header(TOUCHED) or ""
     modified = float(touched) if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", touched) else header_time(answer)
-    return Head(size, modified, answer.header("etag") or "", answer.header(SESSION) or "")
+    return Head(whole_size(answer, key), modified, answer.header("etag") or "", answer.header(SESSION) or "")
 
 
-class Bucket:
+class Bucket(Reading[Head]):
     """:param headers: of each object that is written: encryption, storage class."""
 
     log = Logger()
 
     def __init__(self, client: Client, runner: Runner, headers: Mapping[str, str]) -> None:
+        super().__init__(client, _head)
         self.client = client
         self._runner = runner
         self._headers = dict(headers)
 
     # Reading
-
-    async def head(self, key: str) -> Head:
-        """:raises NotFound: nothing is there."""
-
-        async def read(answer: Answer) -> Head:
-            await answer.discard()
-            return _head(answer, key)
-
-        return await self.client.ask("HEAD", key, read)
-
-    async def get(self, key: str, limit: int = SMALL) -> tuple[bytes, Head]:
-        """:raises NotFound: nothing is there.
-        :raises Damaged: it has more than ``limit`` bytes.
-        """
-
-        async def read(answer: Answer) -> tuple[bytes, Head]:
-            head = _head(answer, key)
-            if head.size > limit:
-                raise Damaged(f"{key} has {head.size} bytes")
-            return await answer.content(limit), head
-
-        return await self.client.ask("GET", key, read)
-
-    async def stream(self, key: str, offset: int = 0, tag: str = "") -> tuple[Answer, Head]:
-        """An object from ``offset`` on; whoever called reads the answer, or closes it.
-
-        :param tag: of what it has to be.
-        :raises NotFound: nothing is there.
-        :raises OutOfRange: ``offset`` is beyond its end.
-        :raises Refused: with ``PreconditionFailed`` when it is another.
-        """
-
-        async def read(answer: Answer) -> tuple[Answer, Head]:
-            head = _head(answer, key)
-            begins = _RANGE.fullmatch(answer.header("content-range") or "")
-            if offset and (answer.status != 206 or begins is None or int(begins[1]) != offset):
-                raise StorageFailed(f"{key}: the store does not send the range that it was asked for")
-            return answer, head
-
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        if tag:
-            headers["If-Match"] = tag
-        return await self.client.ask("GET", key, read, headers=headers, stream=True)
 
     async def page(
         self, prefix: str, *, delimiter: str = "", after: str = "", token: str = "", limit: int = 1000

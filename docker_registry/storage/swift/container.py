@@ -12,10 +12,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
-from docker_registry.errors import Damaged, NotFound, StorageFailed, Transient
+from docker_registry.errors import NotFound, StorageFailed, Transient
 from docker_registry.storage.flows import Octets
 from docker_registry.storage.http import Answer
-from docker_registry.storage.interface import SMALL
+from docker_registry.storage.objects.reading import Reading, whole_size
 from docker_registry.storage.objects.store import HASTY, Head, Page
 from docker_registry.storage.swift.client import LIMIT, LONG, Client, nothing
 from docker_registry.storage.swift.errors import meaning
@@ -32,7 +32,6 @@ _KEPT = frozenset({"content-encoding", "content-disposition", "x-delete-at", DYN
 """What a POST takes away from an object unless it says it again, as all of `META`. A large object stays one, and its
 type stays what it was."""
 
-_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 
 
@@ -77,14 +76,9 @@ class Segment:
 def _head(answer: Answer, key: str) -> SwiftHead:
     """:raises StorageFailed: the answer lacks what every object has."""
     headers = answer.headers()
-    size = answer.length
-    if answer.status == 206:
-        match = _RANGE.fullmatch(headers.get("content-range", ""))
-        size = None if match is None else int(match[2])
-    if size is None:
-        raise StorageFailed(f"{key}: the store does not say how long it is")
     return SwiftHead(
-        size, _modified(headers), headers.get("etag", "").strip('"'), headers.get(SESSION, ""), headers.get(GROUP, ""),
+        whole_size(answer, key), _modified(headers), headers.get("etag", "").strip('"'), headers.get(SESSION, ""),
+        headers.get(GROUP, ""),
         headers.get(LARGE, "").lower() == "true", headers.get(DYNAMIC, ""),
         {name: value for name, value in headers.items() if name in _KEPT or name.startswith(META)},
     )
@@ -101,55 +95,13 @@ def _modified(headers: Mapping[str, str]) -> float:
         raise StorageFailed("the store does not say when the object was written") from None
 
 
-class Container:
+class Container(Reading[SwiftHead]):
     def __init__(self, client: Client, runner: Runner) -> None:
+        super().__init__(client, _head)
         self.client = client
         self._runner = runner
 
     # Reading
-
-    async def head(self, key: str) -> SwiftHead:
-        """:raises NotFound: nothing is there."""
-
-        async def read(answer: Answer) -> SwiftHead:
-            await answer.discard()
-            return _head(answer, key)
-
-        return await self.client.ask("HEAD", key, read)
-
-    async def get(self, key: str, limit: int = SMALL) -> tuple[bytes, SwiftHead]:
-        """:raises NotFound: nothing is there.
-        :raises Damaged: it has more than ``limit`` bytes.
-        """
-
-        async def read(answer: Answer) -> tuple[bytes, SwiftHead]:
-            head = _head(answer, key)
-            if head.size > limit:
-                raise Damaged(f"{key} has {head.size} bytes")
-            return await answer.content(limit), head
-
-        return await self.client.ask("GET", key, read)
-
-    async def stream(self, key: str, offset: int = 0, tag: str = "") -> tuple[Answer, SwiftHead]:
-        """An object from ``offset`` on; whoever called reads the answer, or closes it.
-
-        :param tag: of what it has to be.
-        :raises NotFound: nothing is there.
-        :raises OutOfRange: ``offset`` is beyond its end.
-        :raises Refused: with ``412`` when it is another.
-        """
-
-        async def read(answer: Answer) -> tuple[Answer, SwiftHead]:
-            head = _head(answer, key)
-            begins = _RANGE.fullmatch(answer.header("content-range") or "")
-            if offset and (answer.status != 206 or begins is None or int(begins[1]) != offset):
-                raise StorageFailed(f"{key}: the store does not send the range that it was asked for")
-            return answer, head
-
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        if tag:
-            headers["If-Match"] = f'"{tag}"'
-        return await self.client.ask("GET", key, read, headers=headers, stream=True)
 
     async def page(
         self, prefix: str, *, delimiter: str = "", after: str = "", token: str = "", limit: int = 1000
