@@ -278,6 +278,8 @@ def _translated(error: Exception, host: str, watch: Watch) -> Exception:
             return CancelledError()
         if isinstance(cause, (SSL.Error, VerificationError)) and _is_distrust(cause):
             return StoreUnavailable(f"{host} has a certificate that is not trusted, or is of another host")
+        if isinstance(cause, SSL.Error):
+            return Transient(f"{host} does not speak TLS as it should: {_reason(cause)}")
     if isinstance(error, RequestGenerationFailed):
         return causes[0]                    # of whoever the body comes from
     if isinstance(error, DNSLookupError):
@@ -298,6 +300,14 @@ def _causes(error: BaseException) -> Iterator[Exception]:
             yield from _causes(failure.value)
     elif isinstance(error, Exception):
         yield error
+
+
+def _reason(error: SSL.Error) -> str:
+    """As OpenSSL says it: ``wrong version number``."""
+    try:
+        return clean(str(error.args[0][-1][-1]))[:100]
+    except (IndexError, TypeError):
+        return "it ended the handshake"
 
 
 def _is_distrust(error: Exception) -> bool:

@@ -33,7 +33,8 @@ class StartTests(ProcessCase):
         daemon = self.twistd()
         self.assertEqual(await daemon.ended, status, daemon.said.seen)
         [line] = [line for line in daemon.said.seen.splitlines() if "cannot start" in line]
-        self.assertNotIn("listening on", daemon.said.seen)
+        for other in ("listening on", "Traceback"):
+            self.assertNotIn(other, daemon.said.seen)
         return line
 
     async def test_starts(self) -> None:
@@ -59,6 +60,10 @@ class StartTests(ProcessCase):
         await proxy.stop()
         self.configure(s3_endpoint=f"http://127.0.0.1:{proxy.port}")
         self.assertIn("cannot be reached", await self.refused(1))
+
+    async def test_no_tls_there(self) -> None:
+        self.configure(s3_endpoint=swift().endpoint.replace("http:", "https:"))
+        self.assertIn("does not speak TLS as it should: wrong version number", await self.refused(1))
 
     async def test_without_looking(self) -> None:
         """It starts whatever is the matter, and says so to who asks for something."""

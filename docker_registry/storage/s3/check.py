@@ -38,4 +38,8 @@ async def check(bucket: Bucket, prefix: str) -> None:
         Step("begin and abort an upload in parts", "s3:PutObject and s3:AbortMultipartUpload", in_parts),
         Step("delete an object", "s3:DeleteObject", lambda: bucket.delete(key)),
     ]
-    await common.check(f"s3, {bucket.client.place.host}", steps, lambda: bucket.delete(key))
+    bucket.client.is_tried = True
+    try:
+        await common.check(f"s3, {bucket.client.place.host}", steps, lambda: bucket.delete(key))
+    finally:
+        bucket.client.is_tried = False

@@ -62,6 +62,7 @@ class _Complained(Exception):
 class Client:
     """:param now: seconds since the epoch, by this machine's clock.
     :ivar place: where the bucket is; it may turn out to be in another region.
+    :ivar is_tried: whether whoever asks at the moment tells an operator of refusals himself.
     """
 
     log = Logger()
@@ -77,6 +78,7 @@ class Client:
         self._ahead = 0.0                       # seconds that the store's clock is before ours
         self._proved = 0.0
         self._refused = False                   # and an operator has been told
+        self.is_tried = False
 
     async def ask(
         self,
@@ -171,7 +173,7 @@ class Client:
         error = errors.meaning(said, self.place.bucket, key)
         if said.code == "NoSuchBucket":
             self._proved = 0.0
-        if isinstance(error, errors.NoKeys) and not self._refused:
+        if isinstance(error, errors.NoKeys) and not (self._refused or self.is_tried):
             self._refused = True
             self.log.failure("the store does not let this registry in", Failure(error))
         if isinstance(error, NotFound) and method == "HEAD" and key and self._now() - self._proved > PROVED:
