@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from docker_registry.errors import NotFound, StorageError, StoreUnavailable
+from docker_registry.errors import NotFound, StoreUnavailable
 from docker_registry.storage.flows import Octets
-from docker_registry.storage.http import Answer, Patience, clean
+from docker_registry.storage.http import Answer, Patience
 from docker_registry.storage.retries import Retries
 from docker_registry.storage.swift.errors import NoRights, meaning
 from docker_registry.storage.tokens import Access, Service
@@ -21,9 +20,6 @@ R = TypeVar("R")
 
 LIMIT = 10 << 20
 """Bytes of one document."""
-
-ERROR_LIMIT = 64 << 10
-"""Bytes of an answer that says what went wrong."""
 
 PROVED = 10.0
 """Seconds for which an answer proves that the container is there: without it an object is as absent as one that is not
@@ -99,7 +95,8 @@ class Client:
             )
             try:
                 if answer.status >= 300:
-                    raise meaning(answer.status, self.where, key, await _said(answer, method))
+                    await answer.discard()      # what it says is HTML, and nobody's to repeat (T44)
+                    raise meaning(answer.status, self.where, key)
                 result = await read(answer)
             except BaseException:
                 answer.close()
@@ -142,15 +139,3 @@ class Client:
     async def access(self) -> Access:
         """Where the account is, and a token."""
         return await self._service.access()
-
-
-async def _said(answer: Answer, method: str) -> str:
-    """What an answer says went wrong, as it may stand in a log (T43). Pages in HTML say no more than the status."""
-    if method == "HEAD":
-        await answer.discard()
-        return ""
-    text = ""
-    with suppress(StorageError):
-        text = (await answer.content(ERROR_LIMIT)).decode("utf-8", "replace").strip()
-    answer.close()
-    return "" if text.startswith("<") else clean(text)[:200]

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from docker_registry.errors import NotFound, StorageFailed, Transient
 from docker_registry.storage.flows import Octets
-from docker_registry.storage.http import Answer
+from docker_registry.storage.http import Answer, clean
 from docker_registry.storage.objects.reading import Reading, whole_size
 from docker_registry.storage.objects.store import HASTY, Head, Page
 from docker_registry.storage.swift.client import LIMIT, LONG, Client, nothing
@@ -204,7 +204,7 @@ class Container(Reading[SwiftHead]):
         except (ValueError, KeyError, TypeError, RecursionError):
             raise Transient("the store's answer ended before it said whether it was a success") from None
         if status >= 300:
-            raise meaning(status, self.client.where, key, f"its segments: {errors}" if errors else "")
+            raise meaning(status, self.client.where, key, clean(f"its segments: {errors}")[:200] if errors else "")
 
     async def post(self, key: str, headers: Mapping[str, str]) -> None:
         """Set what is known of an object beside its content. What is not said is taken away.

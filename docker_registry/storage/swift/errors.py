@@ -1,4 +1,4 @@
-"""What a status of Swift's means. What it says beside that is HTML, or JSON, or nothing."""
+"""What a status of Swift's means."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ def meaning(status: int, where: str, key: str, said: str = "") -> StorageError:
     """The error that an answer without success comes to.
 
     :param where: the container, for operators.
+    :param said: what is the matter, where it is known.
     """
     if status in BUSY:
         return Transient(f"{where}: the store is busy: {status}")
     if status == 404:
         return NotFound(key)
     if status in (413, 507):
-        return StorageFull(f"{where}: {said or 'a quota, or the disks, are full'} ({status})")
+        return StorageFull(f"{where}: a quota is used up, or the disks are full ({status})")
     if status == 403:
         return NoRights(f"{where}: the login may not do this (403): it needs a role of the project for object storage")
     if status == 416:
-        return OutOfRange("416", said)
+        return OutOfRange("416", "")
     if 300 <= status < 400:
         return StoreUnavailable(f"{where} is elsewhere: the store redirects ({status})")
     return Refused(str(status), said)
