@@ -19,7 +19,7 @@ class Glance(Section):
         "fails. It has its own options, `storage_path` among them. docker-registry 0.x kept tags there.",
     )
     os_glance_url: Annotated[str | None, Allowed("https://HOST:PORT/PATH, or the same with http")] = Field(
-        default=None, description="Where Glance is, without `/v2`, in place of what the catalogue says. Unset, "
+        default=None, description="Where Glance is, in place of what the catalogue says. Unset, "
         "`OS_GLANCE_URL` is taken."
     )
     glance_names: bool = Field(

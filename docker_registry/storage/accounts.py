@@ -50,7 +50,8 @@ def openstack(
 
         return Http(reactor), refuse
     http = Http(reactor, ca=found.ca, insecure=found.insecure)
-    return http, Keystone(http, found.login, Wanted(service, found.region, found.interface, url), retries)
+    wanted = Wanted(service, found.region, found.interface, url, unversioned=service == "image")
+    return http, Keystone(http, found.login, wanted, retries)
 
 
 def glance(config: Config, reactor: Any) -> tuple[Http, LogIn]:
@@ -65,7 +66,7 @@ def whose(config: Config) -> str:
 
 
 def _glance_url(config: Config) -> str:
-    return (config.os_glance_url or os.environ.get("OS_GLANCE_URL", "")).rstrip("/").removesuffix("/v2")
+    return config.os_glance_url or os.environ.get("OS_GLANCE_URL", "")
 
 
 def swift(config: Config, reactor: Any) -> tuple[Http, LogIn]:

@@ -19,6 +19,8 @@ from docker_registry.storage.tokens import Access, LoginRefused, asked
 LIMIT = 4 << 20
 """Bytes of an answer; most of it is the catalogue."""
 
+_VERSION = re.compile(r"/v[0-9]+(?:[.][0-9]+)?/*\Z")
+
 
 @dataclass(frozen=True, slots=True)
 class Login:
@@ -91,12 +93,14 @@ class Wanted:
     :ivar type: such as ``image``, ``object-store``.
     :ivar region: empty if there is one only.
     :ivar url: fixed, in place of the catalogue's.
+    :ivar unversioned: whether a version at the end of the URL, which some catalogues have there, is left out.
     """
 
     type: str
     region: str = ""
     interface: str = "public"
     url: str = ""
+    unversioned: bool = False
 
 
 class Keystone:
@@ -135,6 +139,8 @@ class Keystone:
             raise StorageFailed(f"Keystone {self._host}: the answer is none of Identity API v3") from None
         if not token:
             raise StorageFailed(f"Keystone {self._host}: the answer has no token")
+        if self._wanted.unversioned:
+            url = _VERSION.sub("", url)
         return Access(url.rstrip("/"), token, seconds, project)
 
     def _meaning(self, status: int, content: bytes) -> StoreUnavailable:

@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from docker_registry.deferreds import deferred
 from docker_registry.digest import Digest
 from docker_registry.storage import layout
+from docker_registry.storage.glance import leftovers
 from docker_registry.storage.glance import shelf as shelves
 from docker_registry.storage.glance.shelf import Shelf
 from docker_registry.storage.glance.storage import GlanceStorage
@@ -78,6 +79,23 @@ class RaceTests(GlanceCase):
             else:
                 self.assertEqual(found, CONTENT)
             await self.storage.delete(KEY)
+
+    async def test_leftovers(self) -> None:
+        """An image that held something is not asked about every time; one that holds nothing any more is found."""
+        await self.storage.put(KEY, CONTENT)
+        later = time.time() + 60
+        self.assertEqual(await self.storage.leftovers(later), [])
+        asked: list[str] = []
+        self.patch(self.storage.records, "find", asked.append)
+        for _ in range(leftovers.ROUNDS - 1):
+            self.assertEqual(await self.storage.leftovers(later), [])
+        self.assertEqual(asked, [])
+        self.storage.records.__dict__.pop("find")
+        await self.alternate.delete(layout.glance_image(KEY))
+        (found,) = await self.storage.leftovers(later)
+        self.assertEqual(found.key, KEY)
+        await self.storage.remove_leftover(found)
+        self.assertEqual(await self.storage.leftovers(later), [])
 
     async def test_remembers_few(self) -> None:
         """Of images that were made as of those that were looked at."""

@@ -100,6 +100,16 @@ class LoginTests(KeystoneCase):
         service = self.service(Wanted("nothing of this type", url="http://127.0.0.1:9/x/"))
         self.assertEqual((await service.access()).url, "http://127.0.0.1:9/x")
 
+    async def test_versions_in_urls(self) -> None:
+        """Some catalogues have one at the end, some have none."""
+        for url, expected in (
+            ("http://h:9292", "http://h:9292"), ("http://h/image/v2/", "http://h/image"), ("http://h/v2.1", "http://h"),
+            ("http://h/v2/x", "http://h/v2/x"), ("http://h/av2", "http://h/av2"),
+        ):
+            service = self.service(Wanted("image", url=url, unversioned=True))
+            self.assertEqual((await service.access()).url, expected)
+        self.assertEqual((await self.service(Wanted("image", url="http://h/v2")).access()).url, "http://h/v2")
+
     async def test_application_credential(self) -> None:
         service = self.service()
         _, said = await self.ask(service, "/auth/projects")

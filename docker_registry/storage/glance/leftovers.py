@@ -10,29 +10,49 @@ from docker_registry.storage.interface import Leftover
 IMAGE = "image "
 """What their ids begin with."""
 
+ROUNDS = 24
+"""Rounds in which an image that held something is taken to do so: asking costs a request each, if the records are in
+another store on the network."""
 
-async def leftovers(shelf: Shelf, records: Records, before: float) -> list[Leftover]:
-    """Those that nobody has changed since ``before``, in seconds since the epoch.
-
-    Lists may be late: only what is old counts, and each one's record is asked for.
-    """
-    found: list[Leftover] = []
-    kept = await records.taken_out()
-    marker, more = "", True
-    while more:
-        page = await shelf.page(marker)
-        marker, more = page.marker, bool(page.marker)
-        for image in page.images:
-            key = image.properties.get(KEY, "")
-            if image.updated < before and image.id not in kept and not await _is_held(records, key, image.id):
-                found.append(Leftover(key, f"{IMAGE}{image.id}", image.updated))
-    return found
+MOST = 200_000
+"""Images of which that is remembered."""
 
 
-async def _is_held(records: Records, key: str, image: str) -> bool:
-    """A record that cannot be read may be of any image."""
-    try:
-        record = await records.find(key) if key else None
-    except Damaged:
-        return True
-    return record is not None and record[0].image == image
+class Lookout:
+    def __init__(self, shelf: Shelf, records: Records) -> None:
+        self._shelf = shelf
+        self._records = records
+        self._held: dict[str, int] = {}         # images, and the round in which they are asked about again
+        self._round = 0
+
+    async def leftovers(self, before: float) -> list[Leftover]:
+        """Those that nobody has changed since ``before``, in seconds since the epoch.
+
+        Lists may be late: only what is old counts, and each one's record is asked for.
+        """
+        found: list[Leftover] = []
+        kept = await self._records.taken_out()
+        self._round += 1
+        self._held = {image: again for image, again in self._held.items() if again > self._round}
+        marker, more = "", True
+        while more:
+            page = await self._shelf.page(marker)
+            marker, more = page.marker, bool(page.marker)
+            for image in page.images:
+                key = image.properties.get(KEY, "")
+                if image.updated < before and image.id not in kept and not await self._is_held(key, image.id):
+                    found.append(Leftover(key, f"{IMAGE}{image.id}", image.updated))
+        return found
+
+    async def _is_held(self, key: str, image: str) -> bool:
+        """A record that cannot be read may be of any image."""
+        if image in self._held:
+            return True
+        try:
+            record = await self._records.find(key) if key else None
+        except Damaged:
+            return True
+        is_held = record is not None and record[0].image == image
+        if is_held and len(self._held) < MOST:
+            self._held[image] = self._round + ROUNDS
+        return is_held

@@ -22,7 +22,7 @@ from docker_registry.storage import layout
 from docker_registry.storage.glance.committing import Committing
 from docker_registry.storage.glance.diversion import Diversion
 from docker_registry.storage.glance.finding import Finding
-from docker_registry.storage.glance.leftovers import IMAGE, leftovers
+from docker_registry.storage.glance.leftovers import IMAGE, Lookout
 from docker_registry.storage.glance.moving import Mover, Rounds
 from docker_registry.storage.glance.records import Record, Records
 from docker_registry.storage.glance.sending import Sending
@@ -96,6 +96,7 @@ class GlanceStorage:
         self._check = check
         self.records = Records(alternate)
         self.diversion = Diversion(clock, now, shelf.probe)
+        self._lookout = Lookout(shelf, self.records)
         self._finding = Finding(shelf, alternate, self.records, self.diversion)
         self._committing = Committing(shelf, alternate, self.records, self.diversion, runner, now)
         mover = Mover(shelf, alternate, self.records, self.diversion, self._committing)
@@ -230,7 +231,7 @@ class GlanceStorage:
             found += await ILeftovers(self._alternate).leftovers(before)
         try:
             self.diversion.check()
-            found += await leftovers(self._shelf, self.records, before)
+            found += await self._lookout.leftovers(before)
         except StoreUnavailable as error:
             self.log.warn("what is left in Glance is not looked for now: {error}", error=error)
         return found
