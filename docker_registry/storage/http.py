@@ -279,7 +279,7 @@ def _translated(error: Exception, host: str, watch: Watch) -> Exception:
         if isinstance(cause, (SSL.Error, VerificationError)) and _is_distrust(cause):
             return StoreUnavailable(f"{host} has a certificate that is not trusted, or is of another host")
         if isinstance(cause, SSL.Error):
-            return Transient(f"{host} does not speak TLS as it should: {_reason(cause)}")
+            return StoreUnavailable(f"{host} does not speak TLS as it should: {_reason(cause)}")
     if isinstance(error, RequestGenerationFailed):
         return causes[0]                    # of whoever the body comes from
     if isinstance(error, DNSLookupError):

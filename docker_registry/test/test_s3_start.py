@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import urllib.request
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +15,8 @@ from twisted.internet.threads import deferToThread
 
 from docker_registry.test.clients.pushing import Repository
 from docker_registry.test.clients.wire import Wire, digest_of
-from docker_registry.test.process_case import LISTENING, TWISTD, ProcessCase, reactor
+from docker_registry.test.mail_servers import Inbox
+from docker_registry.test.process_case import LISTENING, SERVE, TWISTD, ProcessCase, reactor
 from docker_registry.test.servers.faults import FaultProxy
 from docker_registry.test.servers.stores import moto, swift
 from docker_registry.test.storage_contract import content
@@ -63,7 +65,7 @@ class StartTests(ProcessCase):
 
     async def test_no_tls_there(self) -> None:
         self.configure(s3_endpoint=swift().endpoint.replace("http:", "https:"))
-        self.assertIn("does not speak TLS as it should: wrong version number", await self.refused(1))
+        self.assertIn("does not speak TLS as it should: wrong version number", await self.refused(78))
 
     async def test_without_looking(self) -> None:
         """It starts whatever is the matter, and says so to who asks for something."""
@@ -117,13 +119,19 @@ class SecretTests(ProcessCase):
     """T44: nothing that was said to the store, or by it, is said to anybody else."""
 
     async def test_keys_and_signatures(self) -> None:
-        proxy = FaultProxy(reactor, moto().port).start()
+        proxy, inbox = FaultProxy(reactor, moto().port).start(), Inbox()
         self.addCleanup(proxy.stop)
+        self.addCleanup(inbox.close)
         options = moto().options(
             s3_access_key="AKIAMARKER", s3_secret_key=SECRET, s3_endpoint=f"http://127.0.0.1:{proxy.port}",
             storage_redirect=True,
         )
-        self.write(json.dumps({"x": {**options, "listen": ["tcp:0:interface=127.0.0.1"], "loglevel": "debug"}}))
+        mail = {"smtp_host": "127.0.0.1", "smtp_port": inbox.port, "smtp_secure": "never",
+                "from_addr": "registry@example.com", "to_addr": "ops@example.com"}
+        self.write(json.dumps({"x": {
+            **options, "listen": ["tcp:0:interface=127.0.0.1"], "admin_listen": ["unix:admin.sock"],
+            "loglevel": "debug", "email_exceptions": mail,
+        }}))
         daemon, port = await self.started()
         digest = f"sha256:{hashlib.sha256(b'layer').hexdigest()}"
         answers = [
@@ -137,15 +145,27 @@ class SecretTests(ProcessCase):
             f"<AWSAccessKeyId>AKIAMARKER</AWSAccessKeyId>"
         )
         for code in ("SignatureDoesNotMatch", "InternalError", "SlowDown", "Odd"):
-            rule = proxy.add(status=403 if code == "SignatureDoesNotMatch" else 400, body=error(code, "no", said))
+            status = 403 if code == "SignatureDoesNotMatch" else 400
+            rule = proxy.add(status=status, body=error(code, f"no {SECRET}", said))
             answers.append(await self.ask(port, "GET /v2/a/manifests/1"))
             rule.times = 0
         for fault in ({"refuse": True}, {"status": 200, "body": b"<half"}):
             rule = proxy.add(**fault)
             answers.append(await self.ask(port, "GET /v2/_catalog"))
             rule.times = 0
+        socket = f"unix:{self.directory}/admin.sock"
+        answers += [await self.ask(socket, f"GET {path}") for path in ("/metrics", "/debug/health", "/readyz")]
+        asking = self.run_program(SERVE, ["status", "-c", "c.yml", "-f", "x", "--json"])
+        self.assertEqual(await asking.ended, 0)
+        process = Path(f"/proc/{daemon.transport.pid}/cmdline").read_text()     # type: ignore[union-attr]
+        await inbox.until(1)
         await self.stop(daemon)
-        told = daemon.said.seen + daemon.complained.seen + "".join(answers[:1] + answers[2:])
+        told = "".join([
+            daemon.said.seen, daemon.complained.seen, asking.said.seen, asking.complained.seen, process,
+            *answers[:1], *answers[2:], *(mail.as_string() for mail in inbox.arrived),
+            *(str(mail.get_content()) for mail in inbox.arrived),
+        ])
+        self.assertIn("SignatureDoesNotMatch", told)
         for marker in (SECRET, quote(SECRET, safe=""), base64.b64encode(SECRET.encode()).decode(), "AKIAMARKER",
                        "X-Amz-Signature", "AWS4-HMAC"):
             self.assertNotIn(marker, told)

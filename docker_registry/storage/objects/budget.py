@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from mmap import MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_PRIVATE, mmap
+from mmap import MADV_DONTNEED, MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
@@ -52,8 +52,10 @@ class Buffer:
     def drop(self) -> None:
         """May be called twice."""
         size, self._size = self._size, 0
-        with suppress(BufferError):             # somebody looks at it; it goes with the last who does
+        try:
             self._map.close()
+        except BufferError:                     # whoever still looks, of a transfer that failed, may see anything
+            self._map.madvise(MADV_DONTNEED)
         self._give(size)
 
 
