@@ -23,12 +23,17 @@ OTHERWISE: Mapping[str, str] = MappingProxyType({
 })
 """Options that in a container are something else than by default, as long as nobody says so."""
 
+_BESIDE = {
+    "cache_path": f"_env:CACHE_PATH:{VOLUME}/cache",
+    "notifications": f'{{outbox: "_env:NOTIFICATIONS_OUTBOX:{VOLUME}/notifications"}}',
+}
+"""What is in the volume of a container whose store is elsewhere."""
+
 FLAVORS: Mapping[str, Mapping[str, str]] = MappingProxyType({
     "prod": {"storage": "local", "storage_path": f"_env:STORAGE_PATH:{VOLUME}"},
-    "s3": {
-        "storage": "s3", "cache_path": f"_env:CACHE_PATH:{VOLUME}/cache",
-        "notifications": f'{{outbox: "_env:NOTIFICATIONS_OUTBOX:{VOLUME}/notifications"}}',
-    },
+    "s3": {"storage": "s3", **_BESIDE},
+    "swift": {"storage": "swift", **_BESIDE},
+    "glance": {"storage": "glance", "storage_path": f"_env:STORAGE_PATH:{VOLUME}"},
     "test": {"storage": "memory"},
 })
 

@@ -89,6 +89,19 @@ class EnvironmentTests(ConfigCase):
         self.assertEqual([*secrets(config)], ["a", MARKER])
         self.assertEqual(config.cache_path, Path("cache").absolute())
 
+    def test_openstack(self) -> None:
+        """The variables are those of an RC file."""
+        login = {"OS_AUTH_URL": "https://k:5000/v3", "OS_USERNAME": "u", "OS_PASSWORD": MARKER, "OS_PROJECT_NAME": "p"}
+        glance = self.config("glance", **login, GLANCE_NAMES="true")
+        self.assertEqual((glance.storage, glance.beneath, glance.glance_names), ("glance", "local", True))
+        self.assertEqual(str(glance.storage_path), self.store["STORAGE_PATH"])
+        swift = self.config("swift", **login, SWIFT_CONTAINER="images", STORAGE_PATH="")
+        self.assertEqual((swift.storage, swift.container), ("swift", "images"))
+        self.assertEqual(swift.cache_path, Path("cache").absolute())
+        for config in (glance, swift):
+            self.assertEqual(config.openstack["auth_url"], "https://k:5000/v3")
+            self.assertEqual([*secrets(config)], [MARKER])
+
     def test_webhooks(self) -> None:
         """A list of entries is one variable."""
         said = (

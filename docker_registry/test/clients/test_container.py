@@ -270,7 +270,8 @@ class ImageTests(ContainerCase):
         for options, said in [
             (("--env", "LOGLEVEL=loud"), r"prod\.loglevel: wrong value in \$LOGLEVEL \(allowed: debug"),
             (("--env", "WORKERS=2"), r"prod\.secret_key: \$SECRET_KEY: missing, and several workers"),
-            (("--env", "SETTINGS_FLAVOR=dev"), r"dev: no such flavor in this file \(allowed: prod, s3, test\)"),
+            (("--env", "SETTINGS_FLAVOR=dev"),
+             r"dev: no such flavor in this file \(allowed: glance, prod, s3, swift, test\)"),
             (("--env", "SETTINGS_FLAVOR=s3"), r"s3_bucket is missing, and storage is s3"),
             (("--volume", f"{foreign}:/var/lib/registry"), r"\$STORAGE_PATH: not writable for registry"),
         ]:
