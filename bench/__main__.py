@@ -11,16 +11,18 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 
-from bench import bucket_rows, registries, wrk
+from bench import bucket_rows, glance_rows, registries, wrk
+from bench import rows as table_rows
 from bench.buckets import Bucket
 from bench.client import Client
 from bench.failures import LoadFailed
 from bench.registries import Other, Ours, Registry
 from bench.rounds import Contestants, Result, compare
-from bench.rows import FULL, QUICK, Group, Sizes, groups
+from bench.rows import FULL, QUICK, Group, Sizes
 from bench.table import render
 
 SMALL_SIZES = "**A quick run, with small sizes: it shows that everything works, and its figures mean little.**"
@@ -88,7 +90,8 @@ def _measure(sizes: Sizes, only: re.Pattern[str], compared: bool) -> list[Result
         making = stack.enter_context(Client())
         files = home / "files"
         files.mkdir()
-        for number, group in enumerate([*groups(sizes, making, files), *bucket_rows.groups(sizes, making, files)]):
+        everything = [part.groups(sizes, making, files) for part in (table_rows, bucket_rows, glance_rows)]
+        for number, group in enumerate(chain(*everything)):
             rows = [row for row in group.rows if only.search(row.what)]
             if not rows:
                 continue
@@ -112,7 +115,7 @@ def _running(home: Path, group: Group, compared: bool, unsynced: bool) -> Iterat
         elif compared:
             other = Other("the other", directory / "other", theirs)
         contestants = Contestants(
-            Ours("ours", directory / "ours", bucket, options=group.options),
+            Ours("ours", directory / "ours", group.place or bucket, options=group.options),
             other,
             Ours("ours, sync: false", directory / "unsynced", sync=False) if unsynced else None,
         )

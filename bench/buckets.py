@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from docker_registry.test.servers.stores import Store, swift
+
+
+class Place(Protocol):
+    """Where a registry keeps its blobs, if not in a directory."""
+
+    @property
+    def ours(self) -> Mapping[str, object]:
+        """Options of this registry."""
+
+    @property
+    def others(self) -> Mapping[str, Any]:
+        """What stands below ``storage`` of the other one."""
+
+    def forget(self, digest: str) -> None:
+        """Give back the room of a blob that nobody asks for any more."""
 
 
 class Bucket:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.buckets import Bucket
+from bench.buckets import Place
 from bench.failures import LoadFailed
 from bench.machine import cpu_of
 from bench.wire import LOOPBACK, Connection
@@ -47,7 +47,7 @@ class Registry(ABC):
     :param bucket: where its storage is instead.
     """
 
-    def __init__(self, name: str, home: Path, bucket: Bucket | None = None) -> None:
+    def __init__(self, name: str, home: Path, bucket: Place | None = None) -> None:
         self.name = name
         self.bucket = bucket
         self.home = home
@@ -155,7 +155,7 @@ class Ours(Registry):
         self,
         name: str,
         home: Path,
-        bucket: Bucket | None = None,
+        bucket: Place | None = None,
         *,
         sync: bool = True,
         options: Mapping[str, object] | None = None,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench import client, wrk
+from bench.buckets import Place
 from bench.client import Client, Way
 from bench.contents import Archive, Content, Large, small
 from bench.failures import LoadFailed
@@ -73,6 +74,7 @@ class Group:
     :ivar against: options of ours as it is compared with, in the other registry's place.
     :ivar bucket: whether each has its blobs in a bucket, all of one store.
     :ivar redirects: and sends clients there.
+    :ivar place: where ours has its blobs, if it is something else.
     """
 
     rows: Sequence[Row]
@@ -82,6 +84,7 @@ class Group:
     against: Mapping[str, object] | None = None
     bucket: bool = False
     redirects: bool = False
+    place: Place | None = None
 
 
 def groups(sizes: Sizes, making: Client, files: Path) -> Iterator[Group]:

@@ -116,7 +116,7 @@ def glance(config: Config, around: Surroundings) -> GlanceStorage:
     clock = around.clock
     retries = Retries(clock)
     http, log_in = accounts.glance(config, clock)
-    service = Service(http, log_in, clock)
+    service = Service(http, log_in, clock, tells=False)     # that it fails is told as a whole
     images = Images(service, retries, around.runner)
     shelf = Shelf(images, retries, clock)
 

@@ -48,7 +48,8 @@ def shelf_of(
     http = Http(reactor, patience=patience)
     retries = retries or Retries(reactor)
     keystone = Keystone(http, cloud(given, environ, []).login, Wanted("image", url=url), retries)
-    return Shelf(Images(Service(http, keystone, reactor), retries, runner, patience), retries, reactor), http.close
+    images = Images(Service(http, keystone, reactor, tells=False), retries, runner, patience)
+    return Shelf(images, retries, reactor), http.close
 
 
 class GlanceCase(TestCase):
@@ -129,6 +130,8 @@ class GlanceStorageCase(GlanceCase):
     :ivar storage: over it and Glance, through the proxies.
     """
 
+    patience = SHORT
+
     async def setUp(self) -> None:              # type: ignore[override]
         super().setUp()
         self.folder = Path(self.mktemp())
@@ -145,7 +148,7 @@ class GlanceStorageCase(GlanceCase):
         """It does not wait between two tries, and not for long for an answer."""
         given = {**self.given, "url": self.url, **given}
         shelf, close = shelf_of(
-            self.environ, reactor, self.runner, patience=SHORT, retries=self.retries(), **given
+            self.environ, reactor, self.runner, patience=self.patience, retries=self.retries(), **given
         )
         return GlanceStorage(shelf, self.alternate, self.runner, reactor, close, check=check)
 

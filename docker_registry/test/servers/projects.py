@@ -38,6 +38,11 @@ class Project:
         names = ("OS_AUTH_URL", "OS_USERNAME", "OS_PASSWORD", "OS_PROJECT_NAME")
         return {"storage": "glance", **{name.lower(): self.environ[name] for name in names}, **more}
 
+    @property
+    def token(self) -> str:
+        """Of its user, for clients that do not log in themselves."""
+        return self._login.token
+
     def ask(
         self, method: str, path: str = "", body: Any = None, kind: str = "application/json"
     ) -> tuple[int, bytes]:
@@ -87,9 +92,9 @@ def foreign() -> Project:
 class _Login:
     def __init__(self, environ: Mapping[str, str], user: str, password: str, project: str) -> None:
         self._url = environ["OS_AUTH_URL"]
-        self._token = ""
+        self.token = ""
         domain = {"id": "default"}
-        status, self._token, said = self._request("POST", f"{self._url}/auth/tokens", {"auth": {
+        status, self.token, said = self._request("POST", f"{self._url}/auth/tokens", {"auth": {
             "identity": {"methods": ["password"], "password": {
                 "user": {"name": user, "password": password, "domain": domain},
             }},
@@ -114,7 +119,7 @@ class _Login:
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
         try:
             content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-            headers = {"X-Auth-Token": self._token, **({"Content-Type": kind} if body is not None else {})}
+            headers = {"X-Auth-Token": self.token, **({"Content-Type": kind} if body is not None else {})}
             connection.request(method, f"{where.path}?{where.query}", content, headers)
             answer = connection.getresponse()
             return answer.status, answer.headers.get("X-Subject-Token", ""), answer.read()
