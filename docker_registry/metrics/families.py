@@ -59,8 +59,8 @@ ACTION_ERRORS = COLUMNS.counter(
     "registry_storage_errors_total", "Actions of the store that failed, other than by finding nothing.", DRIVER, ACTION
 )
 UPLOADS = COLUMNS.common("registry_uploads_open", "Upload sessions that are known to be open.")
-CHANGES = ("blob_pushed", "blob_mounted", "blob_deleted", "manifest_pushed", "manifest_deleted", "tag_set",
-           "tag_deleted", "repository_deleted", "access_changed")
+CHANGES = ("blob_pushed", "blob_mounted", "blob_deleted", "manifest_pushed", "manifest_made", "manifest_deleted",
+           "tag_set", "tag_deleted", "repository_deleted", "access_changed")
 CHANGED = COLUMNS.counter("registry_changes_total", "What was changed in the registry.", Axis.of("change", CHANGES))
 MAIL = ("sent", "failed", "dropped")
 MAILS = COLUMNS.counter(

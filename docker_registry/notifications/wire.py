@@ -132,8 +132,8 @@ def _targets(event: events.Event, base: str, references: bool) -> Iterator[tuple
             yield "pull", _blob(name, digest, size, base)
         case events.BlobMounted(_, digest, size, origin):
             yield "mount", {**_blob(name, digest, size, base), "fromRepository": origin.name}
-        case events.TagSet(_, tag, Digest() as digest):
-            yield "push", {"digest": str(digest), **target, **_url(base, name, "manifests", digest), "tag": tag.name}
+        case events.ManifestMade(_, digest, size, document, tag, True):
+            yield "push", _manifest(name, document, digest, size, base, references, tag)
         case events.BlobDeleted(_, digest):
             yield "delete", {"digest": str(digest), **target}
         case events.ManifestDeleted(_, digest, tags):

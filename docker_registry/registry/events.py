@@ -69,13 +69,26 @@ class ManifestDeleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class TagSet(Event):
-    """A tag of protocol v1: it stands for an image, and later for the manifest that the image makes.
-
-    :ivar target: what the tag stands for now.
-    """
+    """By protocol v1: the tag stands for an image, and later for the manifest that the image makes."""
 
     tag: Tag
-    target: Digest | ImageId
+    target: ImageId
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestMade(Event):
+    """Of the image that a tag of protocol v1 stands for; the tag stands for the manifest from now on.
+
+    :ivar size: bytes of the manifest itself.
+    :ivar is_pushed: whether the tag was set just now. If not, docker-registry 0.x may have left it, and somebody pulls
+        what it stands for.
+    """
+
+    digest: Digest
+    size: int
+    document: Document
+    tag: Tag
+    is_pushed: bool
 
 
 @dataclass(frozen=True, slots=True)

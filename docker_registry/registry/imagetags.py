@@ -37,7 +37,7 @@ from docker_registry.registry import bridge
 from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.bridge import Made
 from docker_registry.registry.catalogue import Catalogue
-from docker_registry.registry.events import Events, TagDeleted, TagSet
+from docker_registry.registry.events import Events, ManifestMade, TagDeleted, TagSet
 from docker_registry.registry.imagepushes import ImagePushes
 from docker_registry.registry.images import Image, Images
 from docker_registry.registry.locks import Locks
@@ -112,6 +112,13 @@ class ImageTags:
         if image is None:
             raise TagUnknown(str(tag))
         return image
+
+    async def manifest(self, repository: Repository, tag: Tag) -> Manifest | None:
+        """What a tag stands for in v2; ``None`` if that was not made yet."""
+        try:
+            return await self._manifests.get(repository, await self._tags.linked(repository, tag))
+        except (NotFound, ManifestUnknown):
+            return None
 
     async def all(self, repository: Repository) -> dict[str, ImageId]:
         """Every tag that an image of v1 can stand for.
@@ -231,27 +238,28 @@ class ImageTags:
     async def _prepare_soon(self, repository: Repository, tag: Tag) -> None:
         """Nobody waits for this: what fails is tried again when somebody does."""
         try:
-            await self.prepare(repository, tag)
+            await self.prepare(repository, tag, is_pushed=True)
         except (NotFound, CancelledError):
             self.log.debug("{repository}:{tag} is not for v2 yet", repository=str(repository), tag=str(tag))
         except StorageError:
             self.log.failure("{repository}:{tag} could not be prepared for v2; its first pull tries again",
                              repository=str(repository), tag=str(tag))
 
-    async def prepare(self, repository: Repository, tag: Tag) -> Digest:
+    async def prepare(self, repository: Repository, tag: Tag, is_pushed: bool = False) -> Digest:
         """Give a tag that names an image its link. What docker-registry 0.x left is not changed.
 
+        :param is_pushed: whether it was set just now.
         :raises NotFound: there is none, or no manifest can describe what it stands for; the text is for an operator.
         """
         image = await self._old_image(repository, tag)
         if image is None:
             raise NotFound("it names no image")
         prepared = await self._preparing(
-            (repository, tag), lambda: self._shield(self._prepare(repository, tag, image))
+            (repository, tag), lambda: self._shield(self._prepare(repository, tag, image, is_pushed))
         )
         return prepared or await self._tags.resolve(repository, tag)
 
-    async def _prepare(self, repository: Repository, tag: Tag, image: ImageId) -> Digest | None:
+    async def _prepare(self, repository: Repository, tag: Tag, image: ImageId, is_pushed: bool) -> Digest | None:
         """``None`` if the tag was set or deleted meanwhile: then nothing is done to the repository."""
         try:
             made = await self._make(image)
@@ -265,9 +273,11 @@ class ImageTags:
                 return None
             blobs = {made.config_digest, *made.layers}
             await together(*(Deferred.fromCoroutine(self._blobs.link(repository, digest)) for digest in blobs))
-            await self._manifests.put_made(repository, made.manifest)
+            manifest = await self._manifests.put_made(repository, made.manifest)
             await self._tags.adopt(repository, [tag], made.digest)
-            await self._events.tell(TagSet(repository, tag, made.digest))
+            await self._events.tell(ManifestMade(
+                repository, made.digest, len(manifest.content), manifest.document, tag, is_pushed
+            ))
         return made.digest
 
     async def _stands_for(self, repository: Repository, tag: Tag) -> ImageId | None:

@@ -238,10 +238,16 @@ class Manifests:
     async def _put(self, repository: Repository, manifest: Manifest, tags: Sequence[Tag]) -> None:
         async with self._locks.held(repository):
             await self._store(repository, manifest, tags)
+            await self._events.tell(
+                ManifestPushed(repository, manifest.digest, len(manifest.content), manifest.document, tuple(tags))
+            )
 
-    async def put_made(self, repository: Repository, content: bytes) -> None:
-        """Store a manifest that was made here. Whoever calls has the lock of the repository, and is not cancelled."""
-        await self._store(repository, await self._parse(content, CANONICAL, None), ())
+    async def put_made(self, repository: Repository, content: bytes) -> Manifest:
+        """Store a manifest that was made here. Whoever calls has the lock of the repository, is not cancelled, and
+        tells of it."""
+        manifest = await self._parse(content, CANONICAL, None)
+        await self._store(repository, manifest, ())
+        return manifest
 
     async def _store(self, repository: Repository, manifest: Manifest, tags: Sequence[Tag]) -> None:
         digest, link = manifest.digest, str(manifest.digest).encode()
@@ -253,9 +259,6 @@ class Manifests:
         await together(*(self._storage.put(key, link) for key in keys))
         await self._tags.point(repository, tags, digest)
         self._remember(manifest)
-        await self._events.tell(
-            ManifestPushed(repository, digest, len(manifest.content), manifest.document, tuple(tags))
-        )
         self.log.info(
             "pushed {repository} {digest} {tags}",
             repository=repository.name, digest=str(digest), tags=",".join(tag.name for tag in tags),

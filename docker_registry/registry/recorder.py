@@ -46,10 +46,10 @@ class Recorder:
             case events.ManifestPushed(repository, digest, _, document, tags):
                 size = await self._descriptions.size(document) if tags else None
                 await self._pushed(repository, tags, digest, TagRecord(str(digest), size, self._now()))
-            case events.TagSet(repository, tag, Digest() as digest):
+            case events.ManifestMade(repository, digest, _, document, tag):
                 # It may have been pushed long ago, to docker-registry 0.x.
                 pushed = (await self._old.set_at(repository, [tag.name])).get(tag.name, self._now())
-                size = await self._descriptions.size_of(digest)
+                size = await self._descriptions.size(document)
                 await self._pushed(repository, [tag], digest, TagRecord(str(digest), size, pushed))
             case events.TagSet(repository, tag, image):
                 await self._pushed(repository, [tag], image, TagRecord(pushed=self._now()))

@@ -62,11 +62,13 @@ class EventTests(ImageCase):
         self.told(events.TagSet(APP, LATEST, image_id("a")))
         self.push_image("a")
         digest = self.now(self.registry.tags.resolve(APP, LATEST))
-        *_, pushed, tagged = self.heard
-        assert isinstance(pushed, events.ManifestPushed)
-        self.assertEqual((pushed.digest, pushed.tags), (digest, ()))
-        self.assertEqual(tagged, events.TagSet(APP, LATEST, digest))
-        self.heard.clear()
+        found = self.now(self.registry.manifests.read(digest))
+        self.told(events.ManifestMade(APP, digest, len(found.content), found.document, LATEST, is_pushed=False))
+        self.tag("a")
+        self.told(
+            events.TagSet(APP, LATEST, image_id("a")),
+            events.ManifestMade(APP, digest, len(found.content), found.document, LATEST, is_pushed=True),
+        )
         self.now(self.registry.image_tags.delete(APP, LATEST))
         self.told(events.TagDeleted(APP, LATEST))
 

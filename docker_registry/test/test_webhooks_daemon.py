@@ -17,6 +17,8 @@ from twisted.web.server import NOT_DONE_YET, Site
 from docker_registry.deferreds import deferred
 from docker_registry.test.clients.daemon import Process, Registry, free_port, wait_for_port
 from docker_registry.test.clients.tools import need
+from docker_registry.test.clients.v1_clients import Docker15
+from docker_registry.test.clients.v1_images import chain
 from docker_registry.test.process_case import LISTENING, ProcessCase, reactor
 
 LAYER = b"layer" * 10
@@ -181,6 +183,32 @@ class WebhookTests(WebhookCase):
         await self.hook.until(EVENTS)
         await self.stop(daemon)
         self.assertEqual([comparable(event, f"127.0.0.1:{port}") for event in self.hook.events], expected)
+
+    @deferred
+    async def test_protocol_v1(self) -> None:
+        """A push is that of the manifest which v2 pulls, told once; whoever asks for one tag pulls it."""
+        self.configure()
+        daemon, port = await self.started()
+        await deferToThread(Docker15(f"127.0.0.1:{port}").push, "some/app", "latest", chain())
+        await self.hook.until(1)
+        self.assertIn(" 200 ", await self.ask(port, "GET /v1/repositories/some/app/tags/latest"))
+        self.assertIn(" 404 ", await self.ask(port, "GET /v1/repositories/some/app/tags/other"))
+        self.assertIn(" 200 ", await self.ask(port, "GET /v2/some/app/manifests/latest"))
+        await self.hook.until(3)
+        await self.ask(port, "DELETE /v1/repositories/some/app/tags/latest")
+        await self.hook.until(4)
+        await self.stop(daemon)
+        pushed, first, second, deleted = self.hook.events
+        self.assertEqual([each["action"] for each in self.hook.events], ["push", "pull", "pull", "delete"])
+        self.assertEqual(pushed["request"]["method"], "PUT")
+        self.assertEqual((pushed["target"]["tag"], pushed["target"]["mediaType"]), ("latest", MANIFEST_TYPE))
+        self.assertGreater(len(pushed["target"].pop("references")), 2)
+        for each in (pushed, first, second):
+            self.assertTrue(each["target"].pop("url").endswith(f"/v2/some/app/manifests/{each['target']['digest']}"))
+        del first["target"]["references"], second["target"]["references"]
+        self.assertEqual(first["target"], pushed["target"])
+        self.assertEqual(second["target"], pushed["target"])
+        self.assertEqual(deleted["target"], {"repository": "some/app", "tag": "latest"})
 
     @deferred
     async def test_with_what_is_configured(self) -> None:

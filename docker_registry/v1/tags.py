@@ -8,6 +8,7 @@ from typing import Any
 
 from docker_registry.errors import ImageIdInvalid, ImageUnknown, NameInvalid, RepositoryUnknown, TagInvalid, TagUnknown
 from docker_registry.names import ImageId, Repository, Tag
+from docker_registry.registry.events import ManifestPulled
 from docker_registry.registry.registry import Registry
 from docker_registry.v1.answers import send_json
 from docker_registry.v1.bodies import read_json, repository
@@ -42,6 +43,20 @@ class TagRoutes:
         except NameInvalid:
             raise TagUnknown(tag) from None
         send_json(request, str(image))
+        if self._registry.events.of_pulls and request.method == "GET":
+            await self._tell(repository(name), tag)
+
+    async def _tell(self, name: Repository, tag: str) -> None:
+        """Who asks for one tag is about to pull it. What is asked for then has no repository in its path."""
+        try:
+            asked = Tag.parse(tag)
+        except TagInvalid:
+            return
+        found = await self._registry.image_tags.manifest(name, asked)
+        if found is not None:
+            await self._registry.events.tell(
+                ManifestPulled(name, found.digest, len(found.content), found.document, asked)
+            )
 
     async def _find(self, name: Repository, tag: str) -> ImageId:
         """Also of a tag that 0.x took and nobody may set today.
