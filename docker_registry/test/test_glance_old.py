@@ -17,11 +17,12 @@ from docker_registry.storage.clouds import cloud
 from docker_registry.storage.glance import oldimages, oldindex
 from docker_registry.storage.glance.errors import Deactivated
 from docker_registry.storage.glance.images import Images
-from docker_registry.storage.glance.oldindex import DAILY, PATIENCE, PAUSE, SOON
+from docker_registry.storage.glance.oldindex import DAILY, FIRST, PATIENCE, PAUSE, SOON
 from docker_registry.storage.glance.withold import with_old
 from docker_registry.storage.http import Http
 from docker_registry.storage.keystone import Keystone, Wanted
 from docker_registry.storage.memory import MemoryStorage
+from docker_registry.storage.retries import TRIES
 from docker_registry.storage.tokens import Service
 from docker_registry.test.clients.old_glance import FORMATS, OldProject, header
 from docker_registry.test.clients.old_stores import TREES, id_of
@@ -48,6 +49,7 @@ class OldCase(GlanceCase):
 
     def setUp(self) -> None:
         super().setUp()
+        self.patch(oldindex, "SPREAD", 0.0)
         self.clock = Clock()
         self.alternate = MemoryStorage(Clock())
 
@@ -235,7 +237,7 @@ class LookingTests(OldCase):
         await storage.get(self.key("a"))
         (first, _) = self.proxy.seen("GET", r"/images\?")
         self.assertIn("created_at=lte", first.target)
-        self.clock.advance(SOON)
+        self.clock.advance(DAILY)
         await self.until(lambda: self.written() == 2)
         self.assertEqual(await storage.get(self.key("b", "_checksum")), b"sha256:0")
         self.assertNotIn("created_at=", self.proxy.seen("GET", r"/images\?")[-1].target)
@@ -252,7 +254,7 @@ class LookingTests(OldCase):
         self.assertEqual(self.proxy.asked, [])
         self.proxy.rules.clear()
         await self.left("a")
-        self.clock.advance(SOON)
+        self.clock.advance(DAILY)
         await self.until(lambda: self.written() == 1)
         await storage.get(self.key("a"))
         self.assertEqual(self.lists(), 2)
@@ -260,6 +262,51 @@ class LookingTests(OldCase):
         self.clock.advance(DAILY)
         await self.until(lambda: self.written() == 2)
         self.assertEqual(self.lists(), 4)
+
+    async def test_others_look(self) -> None:
+        """Of processes that share the store one goes through everything, and the others through what is old."""
+        await self.left("a")
+        storage = await self.opened(self.project)
+        await storage.get(self.key("a"))
+        await self.left("b")
+        other = await self.opened(self.project)
+        await other.get(self.key("a"))
+        await storage.close()
+        self.clock.advance(DAILY - 1)
+        written = json.loads(self.alternate.objects[layout.glance_old()].content)
+        written |= {"looked": self.clock.seconds(), "newest": written["newest"] + 3600, "count": 2}
+        await self.alternate.put(layout.glance_old(), json.dumps(written).encode())
+        self.proxy.asked.clear()
+        self.clock.advance(1)
+        self.clock.advance(FIRST)
+        while True:
+            try:
+                await other.get(self.key("b"))
+                break
+            except NotFound:
+                await deferLater(reactor, 0.01)
+        self.assertEqual(len(self.proxy.seen("GET", "created_at=lte")), self.lists())
+
+    async def test_looks_again(self) -> None:
+        """A look that failed is begun again though nobody asks, and so is the daily one."""
+        await self.left("a")
+        down = self.proxy.add(refuse=True)
+        storage = await self.opened(self.project)
+        self.clock.advance(FIRST)
+        await self.until(lambda: down.met >= TRIES)
+        await self.fails(storage.get(self.key("a")), StoreUnavailable)
+        self.proxy.rules.clear()
+        self.clock.advance(SOON)
+        await self.until(lambda: layout.glance_old() in self.alternate.objects)
+        self.assertEqual(self.written(), 1)
+        down = self.proxy.add(refuse=True)
+        self.clock.advance(DAILY)
+        await self.until(lambda: down.met >= TRIES)
+        await deferLater(reactor, 0.1)
+        self.proxy.rules.clear()
+        await self.left("b")
+        self.clock.advance(SOON)
+        await self.until(lambda: self.written() == 2)
 
     async def test_too_many(self) -> None:
         self.patch(oldindex, "MOST", 1)

@@ -1,8 +1,8 @@
 """Which images docker-registry 0.x left in Glance: all of a project is looked through, and they are remembered.
 
 Glance cannot be asked for an id of Docker's, and lists what we keep there together with what is old. So it is written
-down how many were found and when the last one was made: a start looks no further than that before it knows, and through
-everything again when it has begun to serve.
+down how many were found and when the last one was made: a start looks no further than that before it knows. Everything
+is looked through again once a day, by one of the processes that share the store.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import bisect
 import heapq
 import json
+import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -18,7 +20,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from docker_registry.deferreds import Shared, deferred
-from docker_registry.errors import Damaged, NotFound, OutageKnown, StorageError, StoreUnavailable
+from docker_registry.errors import Damaged, NotFound, OutageKnown, StorageError, StorageFailed, StoreUnavailable
 from docker_registry.storage import layout
 from docker_registry.storage.glance.images import Image
 from docker_registry.storage.glance.old import Found, find
@@ -33,11 +35,17 @@ PAUSE = 10.0
 FIRST = 1.0
 """Seconds after a start until somebody looks, if nobody asks before."""
 
+LONG = 3600.0
+"""The same, if there is no reason why it should go better."""
+
 SOON = 60.0
-"""Seconds after a start in which less was looked through, until all is."""
+"""Seconds until a look that failed is begun again, if nobody asks; and from a start to the next look at least."""
 
 DAILY = 86400.0
 """Seconds until all is looked through again: somebody may still use docker-registry 0.x."""
+
+SPREAD = 3600.0
+"""Seconds by which that is later at most, so that one process looks and the others see that it has."""
 
 TELL = 10.0
 """Seconds between two lines in the log that say how far it is."""
@@ -51,6 +59,20 @@ Listing = Callable[[float | None], AsyncIterator[Image]]
 :param until: only those made then or before, in seconds since the epoch by Glance's clock; ``None`` is all.
 :raises StorageError: Glance does not say.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written down.
+
+    :ivar newest: when the last one was made, or a little later; 0 if there was none.
+    :ivar looked: when everything was looked through.
+    """
+
+    place: str
+    count: int
+    newest: float
+    looked: float
 
 
 class OldIndex:
@@ -68,6 +90,7 @@ class OldIndex:
         self._images: dict[str, list[Found]] = {}
         self._is_complete = False
         self._until: float | None = None        # what the next look goes through
+        self._looked = 0.0                      # when somebody went through all, as far as is known
         self._looking: Shared[None, None] = Shared()
         self._running: Deferred[None] | None = None
         self._failure: StorageError | None = None
@@ -77,9 +100,11 @@ class OldIndex:
 
     async def start(self) -> None:
         """Wait for nothing but what was written down."""
-        count, self._until = await self._written()
-        self._is_complete = count == 0
-        self._look_later(SOON if self._is_complete else FIRST)
+        written = await self._written()
+        if written is None:
+            self._look_later(FIRST)
+        else:
+            self._take_over(written)
 
     def close(self) -> None:
         self._closed = True
@@ -157,27 +182,57 @@ class OldIndex:
         self._running = Deferred.fromCoroutine(self._look_through(self._until))
         return self._running
 
-    def _look_quietly(self) -> None:
-        self._look().addErrback(_logged)
-
     def _look_later(self, seconds: float) -> None:
         if self._later is not None and self._later.active():
             self._later.cancel()
         if not self._closed:
-            self._later = self._clock.callLater(seconds, self._look_quietly)
+            self._later = self._clock.callLater(seconds, self._look_unasked)
+
+    def _look_tomorrow(self) -> None:
+        self._look_later(max(self._looked + DAILY - self._clock.seconds(), SOON) + random.uniform(0, SPREAD))
+
+    def _look_unasked(self) -> None:
+        Deferred.fromCoroutine(self._look_if_need_be()).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        """The log says why, or whoever closed this knows."""
+        failure.trap(StorageError, CancelledError)
+        if self._later is None or not self._later.active():
+            self._look_later(SOON)
+
+    async def _look_if_need_be(self) -> None:
+        """Unless another process has done so, and found that there are none."""
+        written = await self._written()
+        if written is not None and written.looked > self._looked:
+            self._take_over(written)
+            if not written.count:
+                return
+        await self._look()
+
+    def _take_over(self, written: Written) -> None:
+        """Another process has looked, or this one before it was started."""
+        self._looked = written.looked
+        if written.count:
+            self._until = written.newest
+            self._look_later(FIRST)
+        else:
+            self._images, self._is_complete = {}, True
+            self._look_tomorrow()
 
     async def _look_through(self, until: float | None) -> None:
         try:
             found = await self._read(until)
+            if until is None:
+                await self._write(found)
         except StorageError as error:
             level = LogLevel.warn if self._failure is None else LogLevel.debug
             self.log.emit(level, "images that docker-registry 0.x left in Glance: {error}", error=str(error))
-            self._failure, self._again = error, self._clock.seconds() + PAUSE
+            passes = isinstance(error, StoreUnavailable)
+            self._failure, self._again = error, self._clock.seconds() + (PAUSE if passes else LONG)
+            self._look_later(SOON if passes else LONG)
             raise
-        if until is None:
-            await self._write(found)
         self._images, self._is_complete, self._failure, self._until = found, True, None, None
-        self._look_later(DAILY if until is None else SOON)
+        self._look_tomorrow()
 
     async def _read(self, until: float | None) -> dict[str, list[Found]]:
         found: dict[str, list[Found]] = {}
@@ -189,7 +244,7 @@ class OldIndex:
             if (old := find(image)) is not None:
                 bisect.insort(found.setdefault(str(old[0]), []), old[1])
             if len(found) > MOST:
-                raise StoreUnavailable(f"there are more than {MOST}, which is more than can be remembered")
+                raise StorageFailed(f"there are more than {MOST}, which is more than can be remembered")
             if self._clock.seconds() - told >= TELL:
                 told = self._clock.seconds()
                 self.log.info("looking for images of docker-registry 0.x in Glance: {looked} looked at, {count} found",
@@ -200,23 +255,19 @@ class OldIndex:
 
     # What is written down
 
-    async def _written(self) -> tuple[int | None, float | None]:
-        """How many there were, and when the last one was made; ``None`` if nobody has looked, or there was none."""
+    async def _written(self) -> Written | None:
         try:
-            written = json.loads(await self._memory.get(layout.glance_old()))
-            if written["place"] == self._place:
-                count, newest = int(written["count"]), float(written["newest"])
-                return count, newest if count else None
+            found = json.loads(await self._memory.get(layout.glance_old()))
+            written = Written(
+                str(found["place"]), int(found["count"]), float(found["newest"]), float(found["looked"])
+            )
         except (NotFound, Damaged, ValueError, KeyError, TypeError):
-            return None, None
-        return None, None
+            return None
+        return written if written.place == self._place else None
 
     async def _write(self, found: Mapping[str, Sequence[Found]]) -> None:
-        newest = max((each.created for several in found.values() for each in several), default=0.0)
+        self._looked = self._clock.seconds()
         # Glance says whole seconds, and compares with what it has in its database.
-        written = {"place": self._place, "count": len(found), "newest": newest + 1}
-        await self._memory.put(layout.glance_old(), json.dumps(written).encode())
-
-
-def _logged(failure: Failure) -> None:
-    failure.trap(StorageError, CancelledError)
+        newest = max((each.created + 1 for several in found.values() for each in several), default=0.0)
+        written = Written(self._place, len(found), newest, self._looked)
+        await self._memory.put(layout.glance_old(), json.dumps(asdict(written)).encode())
