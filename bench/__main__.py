@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from types import FrameType
 
-from bench import bucket_rows, glance_rows, registries, wrk
+from bench import bucket_rows, openstack_rows, registries, wrk
 from bench import rows as table_rows
 from bench.buckets import Bucket
 from bench.client import Client
@@ -90,7 +90,7 @@ def _measure(sizes: Sizes, only: re.Pattern[str], compared: bool) -> list[Result
         making = stack.enter_context(Client())
         files = home / "files"
         files.mkdir()
-        everything = [part.groups(sizes, making, files) for part in (table_rows, bucket_rows, glance_rows)]
+        everything = [part.groups(sizes, making, files) for part in (table_rows, bucket_rows, openstack_rows)]
         for number, group in enumerate(chain(*everything)):
             rows = [row for row in group.rows if only.search(row.what)]
             if not rows:

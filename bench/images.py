@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from bench.failures import LoadFailed
+from bench.curl import curl
 from docker_registry.storage import layout
 from docker_registry.storage.glance.shelf import KEY
 from docker_registry.test.servers.projects import Project
@@ -52,41 +49,20 @@ class Images:
         """What curl takes to make an image of each file, so many at a time, in seconds."""
         images = [str(uuid.uuid4()) for _ in files]
         documents = [json.dumps({"id": image, **FORMATS}) for image in images]
-        began = time.perf_counter()
-        self._curl(at_once, [
+        token = self._project.token
+        seconds = curl(token, at_once, [
             [self._url(""), "-X", "POST", "-H", "Content-Type: application/json", "-d", each] for each in documents
         ])
-        self._curl(at_once, [
+        seconds += curl(token, at_once, [
             [self._url(f"/{image}/file"), "-T", file, "-H", "Content-Type: application/octet-stream"]
             for image, file in zip(images, files, strict=True)
         ])
-        seconds = time.perf_counter() - began
         self._remove(*images)
         return seconds
 
     def pull(self, images: Sequence[str], at_once: int) -> float:
         """What it takes to read them and throw them away."""
-        began = time.perf_counter()
-        self._curl(at_once, [[self._url(f"/{image}/file")] for image in images])
-        return time.perf_counter() - began
+        return curl(self._project.token, at_once, [[self._url(f"/{image}/file")] for image in images])
 
     def _url(self, path: str) -> str:
         return f"{self._project.environ['OS_GLANCE_URL']}/v2/images{path}"
-
-    def _curl(self, at_once: int, requests: Sequence[Sequence[str]]) -> None:
-        usual = ["-sS", "-f", "-o", "/dev/null", "-H", f"X-Auth-Token: {self._project.token}", "-H", "Expect:"]
-        command = ["curl", "--noproxy", "*", "-Z", "--parallel-max", str(at_once)]
-        for number, request in enumerate(requests):
-            command += [*(["--next"] if number else []), *usual, *request]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise LoadFailed(f"curl: {done.stderr.strip()[-200:]}")
-
-
-def in_files(contents: Sequence[bytes], directory: Path) -> list[str]:
-    """Their paths."""
-    directory.mkdir(exist_ok=True)
-    paths = [directory / f"small-{number}" for number in range(len(contents))]
-    for path, content in zip(paths, contents, strict=True):
-        path.write_bytes(content)
-    return list(map(str, paths))

@@ -24,7 +24,7 @@ WHOLE = f"swift_container: c, {V1_AUTH}, swift_user: 'a:u', swift_password: k"
 
 PROBLEMS = [
     # options beside storage: swift, and what is said of them
-    ("", "x.storage: swift_container is missing, and storage is swift (allowed: local, memory, s3, swift)"),
+    ("", "x.storage: swift_container is missing, and storage is swift (allowed: local, memory, s3, swift, glance)"),
     ("swift_container: a/b", "x.swift_container: no name of a container (allowed: text)"),
     ("swift_container: ''", "x.swift_container: no name of a container"),
     (f"swift_container: c, {V1_AUTH}", "x.storage: swift_user is missing"),
