@@ -168,10 +168,21 @@ class ClientTests(KeystoneCase):
     async def test_skopeo(self) -> None:
         """A daemon that is configured by a project's variables; what is pushed comes back, byte for byte."""
         await deferToThread(self.push_and_pull)
+        self.assertIn("/prod/docker/registry/v2/blobs/sha256/", self.keys())
 
-    def push_and_pull(self) -> None:
+    async def test_skopeo_with_glance(self) -> None:
+        """Content of images in Glance, and everything else here."""
+        await deferToThread(self.push_and_pull, storage="glance", storage_alternate="swift")
+        self.assertNotIn("/prod/docker/registry/v2/blobs/", self.keys())
+        self.assertIn("docker/registry/v2/repositories/a/b/_manifests/tags/1/current/link", self.keys())
+
+    def keys(self) -> str:
+        """What was asked of Swift."""
+        return " ".join(each.target for each in self.proxy.seen("PUT"))
+
+    def push_and_pull(self, **options: Any) -> None:
         layout = images.make(self.directory / "layout", large=5_000_000)
-        registry = Ours(self.directory / "registry", **{**self.options, "storage_path": "/prod"})
+        registry = Ours(self.directory / "registry", **{**self.options, "storage_path": "/prod", **options})
         try:
             target = f"docker://{registry.host}/a/b:1"
             run("skopeo", "copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false",
