@@ -1,9 +1,10 @@
-"""The real process when the machine has no more to give: open files (E7), room on the disk (C4)."""
+"""The real process when the machine has no more to give: open files (E7), room on the disk (C4); or a bad disk (C5)."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -13,10 +14,11 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.test.clients.contents import Content
-from docker_registry.test.clients.daemon import PATIENCE, Ours
+from docker_registry.test.clients.daemon import PATIENCE, Ours, Process, until
 from docker_registry.test.clients.pushing import Repository
 from docker_registry.test.clients.tools import need
 from docker_registry.test.clients.wire import Wire, digest_of
+from docker_registry.test.mail_servers import Inbox
 
 CLIENTS = 300
 FILES = 128
@@ -162,3 +164,53 @@ class DiskTests(SynchronousTestCase):
         repository.put(session, digest_of(second), second[2 * MIB :]).expect(201)
         repository.check_blob(digest_of(second), second)
         self.assertEqual([line for line in self.ours.daemon.output if "Traceback" in line], [])
+
+
+class SyncTests(SynchronousTestCase):
+    """A disk that takes bytes, and cannot say that they are safe (C5)."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        need(("strace", "strace"))
+        if subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
+            raise SkipTest("processes cannot be traced here: ptrace is not permitted")
+        self.inbox = Inbox(careless=True)
+        self.addCleanup(self.inbox.close)
+        self.ours = Ours(Path(self.mktemp()).absolute(), email_exceptions={
+            "smtp_host": "127.0.0.1", "smtp_port": self.inbox.port, "from_addr": "us@example.com",
+            "to_addr": ["ops@example.com"],
+        })
+        self.addCleanup(self.ours.stop)
+        self.wire = Wire(f"http://{self.ours.host}")
+        self.addCleanup(self.wire.close)
+        self.repository = Repository(self.wire, "shortage/sync")
+
+    def failing(self) -> Process:
+        """From now on no fsync succeeds, until it is stopped."""
+        pid = self.ours.daemon.process.pid
+        tracer = Process([
+            "strace", "-f", "-p", str(pid), "-e", "trace=fsync", "-e", "inject=fsync:error=EIO", "-o", os.devnull,
+        ])
+        tracer.wait_for(f"{pid} attached")
+        return tracer
+
+    def test_mail(self) -> None:
+        """The push is refused, an operator is told with the file and the reason, and the next push succeeds."""
+        layer = os.urandom(100_000)
+        self.repository.push(digest_of(b"before"), b"before", "put")        # the threads are there
+        tracer = self.failing()
+        try:
+            self.repository.push_post(digest_of(layer), layer).expect(500)
+            self.assertTrue(until(lambda: self.inbox.arrived), self.ours.daemon.output[-20:])
+        finally:
+            tracer.stop(signal.SIGINT)
+        (mail,) = self.inbox.arrived
+        self.assertRegex(mail["Subject"], ": docker_registry.errors.StorageFailed$")
+        body = mail.get_content()
+        self.assertIn("Input/output error", body)
+        self.assertIn("docker/registry/v2/repositories/shortage/sync/_uploads/", body)
+        self.ours.daemon.wait_for("Input/output error")
+        self.repository.call("HEAD", f"blobs/{digest_of(layer)}").expect(404)
+        self.repository.push(digest_of(layer), layer, "put")
+        self.repository.check_blob(digest_of(layer), layer)
