@@ -413,3 +413,23 @@ class LeftoverTests(SwiftWritingCase):
             await storage.delete("b")
 
         await self.check(work, SMALL, b"", before=self.push)
+
+    async def test_a_record_that_cannot_be_read(self) -> None:
+        """Nobody knows what it leads to: that stays, and does not keep anything else from being found."""
+        writer = await self.storage.create("u/data")
+        await self.write(writer, SMALL)
+        await writer.sync()
+        await writer.close()
+        await self.storage.container.put(f"{self.settings.prefix}u/data", [b"no list"], "5 3")
+        kept = self.segments()
+        upload = self.storage.large.upload(f"{self.settings.prefix}b")
+        await upload.begin()
+        await upload.part(0, [b"x"])
+        [leftover] = await self.storage.leftovers(LATER)
+        self.assertEqual(leftover.key, "b")
+        await self.storage.remove_leftover(leftover)
+        self.assertEqual((self.segments(), len(kept)), (kept, 1))
+        await self.storage.delete_tree("u")
+        [leftover] = await self.storage.leftovers(LATER)
+        await self.storage.remove_leftover(leftover)
+        await self.nothing_is_left()

@@ -20,7 +20,7 @@ from functools import partial
 from twisted.logger import Logger
 
 from docker_registry.deferreds import at_most
-from docker_registry.errors import NotFound, StorageError, StorageFailed
+from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed
 from docker_registry.storage.flows import Octets
 from docker_registry.storage.objects.session import RECORD, Session
 from docker_registry.storage.objects.store import Refused
@@ -182,7 +182,10 @@ class Segmented:
         """
         head = await self.container.head(key)
         if head.session:
-            await self.give_up(await self._session(key))
+            try:
+                await self.give_up(await self._session(key))
+            except Damaged as error:
+                _log.warn("what {key} had is found by its age: {error}", key=key, error=error)
             return await self.container.delete(key)
         old = await self.segments(key, head)
         await self.groups.doom(old, key)

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from zope.interface import alsoProvides, implementer
 
 from docker_registry.deferreds import at_most, deferred
-from docker_registry.errors import NotFound
+from docker_registry.errors import Damaged, NotFound
 from docker_registry.storage.http import Http
 from docker_registry.storage.interface import IDirect, ILeftovers, IRedirects, IStorage, Leftover
 from docker_registry.storage.objects.budget import Budget
@@ -126,7 +126,12 @@ class SwiftStorage(ObjectStorage):
             newest = max([modified, *(row.modified for row in await groups.rows(group))])
             if newest >= before:
                 continue
-            if not await self.large.orphans(group):
+            try:
+                orphans = await self.large.orphans(group)
+            except Damaged as error:
+                self.log.warn("segments {group} stay: nobody knows whose they are: {error}", group=group, error=error)
+                continue
+            if not orphans:
                 await groups.forget([group])    # it has an object, and nobody else can want it by now
                 continue
             keys = await groups.keys(group)
