@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench import client, wrk
+from bench import ailing, client, wrk
 from bench.buckets import Place
 from bench.client import Client, Way
 from bench.contents import Archive, Content, Large, small
@@ -114,7 +113,7 @@ def groups(sizes: Sizes, making: Client, files: Path) -> Iterator[Group]:
         large.push(registry)
 
     yield Group(list(_memory(sizes, making, large, layers)), prepare)
-    yield _trouble(sizes, making)
+    yield from _trouble(sizes, making)
 
 
 class Image:
@@ -299,12 +298,10 @@ def _memory(sizes: Sizes, making: Client, large: Pulled, layers: Large) -> Itera
     yield Row(what, Unit.ADDED, stall, reach, fresh=True)
 
 
-def _trouble(sizes: Sizes, making: Client) -> Group:
-    """Two hundred exceptions a second, a mail server that hangs, and a webhook's endpoint that never answers (G1)."""
+def _trouble(sizes: Sizes, making: Client) -> Iterator[Group]:
+    """Two hundred exceptions a second, with mail servers and webhooks' endpoints that are not well (G1)."""
     image = Image()
     broken = f"/v2/{BROKEN}/manifests/latest"
-    silent = [socket.create_server((LOOPBACK, 0)) for _ in range(2)]      # the kernel accepts, and nobody is there
-    mail, hook = (each.getsockname()[1] for each in silent)
 
     def prepare(registry: Registry) -> None:
         image.push(registry)
@@ -323,14 +320,16 @@ def _trouble(sizes: Sizes, making: Client) -> Group:
             quiet.stop()
         return Outcome((slowest(registry) - before) * 1e3, sizes.paced)
 
-    options = {
-        "email_exceptions": {
-            "smtp_host": LOOPBACK, "smtp_port": mail, "from_addr": "us@example.com", "to_addr": "them@example.com",
-        },
-        "notifications": {"endpoints": [{"name": "silent", "url": f"http://{LOOPBACK}:{hook}/", "timeout": 1}]},
-    }
-    what = f"slowest of 100 manifests, {client.EXCEPTIONS} exceptions/s, mail and webhooks to servers that hang"
-    return Group([Row(what, Unit.LATER, load, Target(value=5))], prepare, alone=True, options=options)
+    for what, port in ailing.PORTS.items():
+        options = {
+            "email_exceptions": {
+                "smtp_host": LOOPBACK, "smtp_port": port(), "from_addr": "us@example.com",
+                "to_addr": "them@example.com",
+            },
+            "notifications": {"endpoints": [{"name": "ill", "url": f"http://{LOOPBACK}:{port()}/", "timeout": 1}]},
+        }
+        name = f"slowest of 100 manifests, {client.EXCEPTIONS} exceptions/s, mail and webhooks to servers that {what}"
+        yield Group([Row(name, Unit.LATER, load, Target(value=5))], prepare, alone=True, options=options)
 
 
 def _break(registry: Registry) -> None:

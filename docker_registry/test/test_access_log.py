@@ -22,7 +22,7 @@ from docker_registry.test.process_case import ProcessCase
 from docker_registry.test.registry_case import Direct
 from docker_registry.test.web_case import SiteCase, get, put, refusal
 from docker_registry.web.access_log import AccessLog, as_json, combined
-from docker_registry.web.gathering import Gathered
+from docker_registry.web.gathering import Ended, Gathered
 from docker_registry.web.request import Request
 from docker_registry.web.site import Site
 
@@ -96,6 +96,20 @@ class FormTests(FormCase):
         text, document = self.told()
         self.assertEqual((text["line"], text["user"], text["agent"], text["status"]), (b"-", b"-", b"-", b"400"))
         self.assertEqual((document["target"], document["user"], document["agent"]), (None, None, None))
+
+    def test_one_that_cannot_be_written(self) -> None:
+        """Those that are logged together with it are."""
+        def form(ended: Ended) -> bytes:
+            if ended.target == b"/bad":
+                raise ValueError("no form")
+            return ended.target + b"\n"
+
+        log = AccessLog(form, self.lines.extend)
+        self.site._finished = [Gathered(self.clock, [log.told]).finished]
+        self.send(get("/a") + get("/bad") + get("/b"))
+        self.clock.advance(1)
+        self.assertEqual(self.lines, [b"/a\n", b"/b\n"])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_client_went_away(self) -> None:
         self.send(put(b"xy")[:-1])
