@@ -64,6 +64,8 @@ class Naming:
                 self._add(repository, tags)
             case events.TagSet(repository, tag) | events.TagDeleted(repository, tag):
                 self._add(repository, [tag])
+            case events.ManifestMade(repository, tag=tag, is_pushed=True):
+                self._add(repository, [tag])
             case events.RepositoryDeleted(repository):
                 self._add(repository, [None])
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from docker_registry.deferreds import deferred
 from docker_registry.errors import StoreUnavailable
 from docker_registry.names import Repository, Tag
-from docker_registry.registry import naming
+from docker_registry.registry import events, naming
 from docker_registry.registry.naming import LONG, PAUSE, TRIES, Naming
 from docker_registry.storage import layout
 from docker_registry.storage.interface import INames
@@ -164,11 +166,25 @@ class NamingTests(ImageCase):
         self.assertEqual(self.names.called, {"other:a": one})
 
     def test_v1(self) -> None:
-        """The manifest that the images make has the name, as soon as there is one."""
+        """The manifest that the images make has the name, when there is one; of what 0.x left, when it is set."""
+        made: list[events.Event] = []
+
+        async def hear(event: events.Event) -> None:
+            if isinstance(event, events.ManifestMade):
+                made.append(event)
+
+        self.registry.events.subscribe(hear)
         self.push_image("a")
         self.now(self.registry.image_tags.set(APP, LATEST, image_id("a")))
         self.settle()
-        digest = self.now(self.registry.tags.linked(APP, LATEST))
-        self.assertEqual(self.names.called, {f"{APP}:latest": layout.blob(digest)})
+        expected = {f"{APP}:latest": layout.blob(self.now(self.registry.tags.linked(APP, LATEST)))}
+        self.assertEqual(self.names.called, expected)
+        (event,) = made
+        assert isinstance(event, events.ManifestMade)
+        for is_pushed in (False, True):
+            self.names.called.clear()
+            self.now(self.naming.hear(replace(event, is_pushed=is_pushed)))
+            self.settle()
+            self.assertEqual(self.names.called, expected if is_pushed else {})
         self.now(self.registry.image_tags.delete(APP, LATEST))
         self.assertCalled()
