@@ -36,7 +36,8 @@ class PlacesTests(GlanceStorageCase):
         """Bytes are sent to Glance once; what is left in the alternate store is which image has them."""
         for write in (self.commit, self.direct):
             key = await write(LAYER + write.__name__.encode())
-            self.assertEqual(calls(self.proxy.asked), ["POST", "PUT file", "GET"])
+            named = ["PATCH"] if write == self.commit else []           # in the end
+            self.assertEqual(calls(self.proxy.asked), ["POST", "PUT file", "GET", *named])
             files = [path for path in self.folder.rglob("*") if path.is_file() and ".lock" not in path.name]
             self.assertEqual(max(path.stat().st_size for path in files) < 1000, True)
             self.assertFalse(await self.is_diverted(key))
@@ -81,6 +82,64 @@ class PlacesTests(GlanceStorageCase):
         page = await self.storage._shelf.page("")
         self.assertEqual([each.id for each in page.images], [await self.image_of(key)])
 
+    async def session(self, whole: bytes) -> int:
+        """As a client leaves it that says in its next request whether that was all."""
+        writer = await self.storage.create("u")
+        await writer.write([whole])
+        offset: int = await writer.sync()
+        await writer.close()
+        return offset
+
+    async def test_digest_in_another_request(self) -> None:
+        """By then all of it is in Glance, and is not sent again."""
+        key = layout.blob(Digest.of(LAYER))
+        offset = await self.session(LAYER)
+        writer = await self.storage.resume("u", offset)
+        await writer.write([b""])
+        await writer.commit(key)
+        self.assertEqual(calls(self.proxy.asked), ["POST", "PUT file", "GET", "PATCH"])
+        self.assertEqual(await self.content(key), LAYER)
+        image = await self.images().show(await self.image_of(key))
+        self.assertEqual(image.properties[KEY], key)
+
+    async def test_it_was_not_all(self) -> None:
+        """More follows, or other bytes lie there now, or nobody came back: what was sent before is of no use."""
+        more = LAYER + b"more"
+
+        async def go_on() -> None:
+            writer = await self.storage.resume("u", len(LAYER))
+            await writer.write([b"more"])
+            await writer.commit(layout.blob(Digest.of(more)))
+
+        async def other_bytes() -> None:
+            other = LAYER[:-1] + b"!"
+            (self.folder / "u").write_bytes(other)
+            writer = await self.storage.resume("u", len(other))
+            await writer.commit(layout.blob(Digest.of(other)))
+            self.assertEqual(await self.content(layout.blob(Digest.of(other))), other)
+
+        async def shorter() -> None:
+            writer = await self.storage.resume("u", 1000)
+            await writer.commit(layout.blob(Digest.of(LAYER[:1000])))
+
+        async def cancelled() -> None:
+            await self.storage.delete_tree("u")
+
+        async def late() -> None:
+            self.storage._spares.drop("u")
+
+        for what in (go_on, other_bytes, shorter, cancelled, late):
+            await self.session(LAYER)
+            await what()
+            await self.until(lambda: not self.storage._spares._spares and not self.storage._shelf._discarding)
+        for whole in (more, LAYER[:1000]):
+            self.assertEqual(await self.content(layout.blob(Digest.of(whole))), whole)
+        page = await self.storage._shelf.page("")
+        self.assertEqual({each.properties[KEY] for each in page.images if KEY in each.properties}, {
+            layout.blob(Digest.of(whole)) for whole in (more, LAYER[:1000], LAYER[:-1] + b"!")
+        })
+        self.assertEqual([each.status for each in page.images if KEY not in each.properties], [])
+
     async def test_small(self) -> None:
         for size in (0, 1, 70_000):
             whole = content(size)
@@ -99,7 +158,6 @@ class PlacesTests(GlanceStorageCase):
         self.assertTrue(IFile.providedBy(reader))
         reader.close()
         writer = await self.storage.create("u")
-        await writer.write([b"abc"])
         await writer.commit("elsewhere")
         await self.storage.touch("elsewhere")
         await self.storage.delete("elsewhere")

@@ -93,6 +93,7 @@ class Committing:
     def send(self, key: str, length: int | None, sum: Sum) -> Sending | None:
         """Begin to send to Glance what is being written; ``None`` while that fails.
 
+        :param key: empty if it is not known yet.
         :param sum: of all of it; the writer computes it.
         """
         if self._diversion.is_on:
@@ -101,7 +102,7 @@ class Committing:
         async def put(load: Load) -> Record:
             return await self._shelf.put_once(key, load)
 
-        return Sending(put, length, sum)
+        return Sending(put, length, sum, self._shelf.discard, bool(key))
 
     async def put(self, key: str, content: bytes) -> None:
         """A small object."""
@@ -129,7 +130,7 @@ class Committing:
         :param sending: has sent it to Glance as well, if that went well.
         :param sum: of all of it, if somebody has computed it.
         """
-        record = None if sending is None else await self._sent(sending)
+        record = None if sending is None else await self._sent(key, sending)
         if record is None and not self._diversion.is_on:
             size = await writer.sync()
             record = await self._shelved(key, lambda: self.load(source, size, sum))
@@ -141,13 +142,19 @@ class Committing:
                 await writer.commit(key)
                 await self._mark(key)
 
-    async def _sent(self, sending: Sending) -> Record | None:
+    async def _sent(self, key: str, sending: Sending) -> Record | None:
         """``None`` if it came to nothing, and may come to something when it is sent again."""
+        record = None
         try:
-            return await sending.finish()
-        except StoreUnavailable as error:
+            record = await sending.finish()
+            if not sending.has_key:
+                await self._shelf.label(record.image, key)
+        except (StoreUnavailable, NotFound) as error:
             self.log.debug("what was sent to Glance while it came is sent again: {error}", error=error)
+            if record is not None:
+                self._shelf.discard(record.image)
             return None
+        return record
 
     async def _shelved(self, key: str, load: Callable[[], Awaitable[Load]]) -> Record | None:
         """``None`` if Glance fails."""

@@ -106,11 +106,18 @@ class Shelf:
 
         return await self._retries(attempt)
 
+    async def label(self, image: str, key: str) -> None:
+        """Say what an image holds that was put there without a key."""
+        await self._images.patch(image, {KEY: key})
+
     async def put_once(self, key: str, load: Load) -> Record:
-        """:raises Transient: and the next try may succeed."""
+        """:param key: empty if it is not known yet.
+        :raises Transient: and the next try may succeed.
+        """
         image = new_id()
         try:
-            await self._images.create(image, {KEY: key, STORE: self.store}, once=True)
+            properties = {KEY: key, STORE: self.store} if key else {STORE: self.store}
+            await self._images.create(image, properties, once=True)
             await self._images.upload(image, load.body, load.size)
             return await self._compared(image, load)
         except (Conflict, Gone) as error:

@@ -27,6 +27,7 @@ from docker_registry.storage.glance.moving import Mover, Rounds
 from docker_registry.storage.glance.records import Record, Records
 from docker_registry.storage.glance.sending import Sending
 from docker_registry.storage.glance.shelf import Shelf, Sum
+from docker_registry.storage.glance.spares import Spares
 from docker_registry.storage.glance.titles import Titles
 from docker_registry.storage.glance.writer import Writer
 from docker_registry.storage.interface import (
@@ -97,6 +98,7 @@ class GlanceStorage:
         self.records = Records(alternate)
         self.diversion = Diversion(clock, now, shelf.probe)
         self._lookout = Lookout(shelf, self.records)
+        self._spares = Spares(clock)
         self._finding = Finding(shelf, alternate, self.records, self.diversion)
         self._committing = Committing(shelf, alternate, self.records, self.diversion, runner, now)
         mover = Mover(shelf, alternate, self.records, self.diversion, self._committing)
@@ -138,12 +140,32 @@ class GlanceStorage:
 
     @deferred
     async def create(self, key: str) -> IWriter:
-        return Writer(self, key, await self._alternate.create(key), self._committing.new_sum(), None)
+        self._spares.drop(key)
+        inner: IWriter = await self._alternate.create(key)
+        sum = self._committing.new_sum()
+        return Writer(self, key, inner, sum, self._committing.send("", None, sum))
 
     @deferred
     async def resume(self, key: str, offset: int) -> IWriter:
-        inner: IWriter = await self._alternate.resume(key, offset)
+        spare = self._spares.take(key, await self._alternate.stat(key))
+        try:
+            inner: IWriter = await self._alternate.resume(key, offset)
+        except BaseException:
+            if spare is not None:
+                spare.sending.give_up()
+            raise
+        if spare is not None and spare.stat.size == offset:
+            return Writer(self, key, inner, spare.sum, spare.sending)
+        if spare is not None:
+            spare.sending.give_up()
         return Writer(self, key, inner, None if offset else self._committing.new_sum(), None)
+
+    async def keep(self, source: str, sending: Sending, sum: Sum | None) -> None:
+        """See `docker_registry.storage.glance.writer.Final`."""
+        try:
+            self._spares.keep(source, await self._alternate.stat(source), sending, sum)
+        except StorageError:
+            sending.give_up()
 
     @deferred
     async def create_direct(self, key: str, final: str, length: int | None) -> IWriter:
@@ -217,6 +239,7 @@ class GlanceStorage:
     @deferred
     async def delete_tree(self, prefix: str) -> None:
         """Marks of what was there are found to be of nothing when their turn comes."""
+        self._spares.drop_below(prefix)
         records = await self.records.remove_tree(prefix) if self._rule.leads(prefix) else []
         await self._alternate.delete_tree(prefix)
         for record in records:
@@ -323,6 +346,7 @@ class GlanceStorage:
     async def close(self) -> None:
         self.moving.stop()
         self.diversion.stop()
+        self._spares.stop()
         self._shelf.stop()
         await self._close_connections()
         await self._alternate.close()

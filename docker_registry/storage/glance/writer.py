@@ -32,6 +32,9 @@ class Final(Protocol):
         :param sum: of all of it, if somebody has computed it.
         """
 
+    async def keep(self, source: str, sending: Sending, sum: Sum | None) -> None:
+        """What was written, and was sent to Glance as well, may be all: until somebody says so."""
+
 
 @implementer(IWriter)
 class Writer:
@@ -46,6 +49,7 @@ class Writer:
         self._inner = inner
         self._sum = sum
         self._sending = sending
+        self._synced = -1
 
     @property
     def offset(self) -> int:
@@ -57,6 +61,8 @@ class Writer:
 
     @deferred
     async def write(self, parts: Sequence[bytes], digesters: Sequence[Digester] = ()) -> None:
+        if self._sending is not None and self._sending.is_all and any(parts):
+            self._give_up()                         # it was not all
         seen = digesters if self._sum is None else (*digesters, self._sum.hash)
         writing = self._inner.write(parts, seen)
         if self._sending is None:
@@ -67,8 +73,10 @@ class Writer:
     async def _send(self, sending: Sending, parts: Sequence[bytes]) -> None:
         await sending.write(parts)
 
-    def sync(self) -> Deferred[int]:
-        return self._inner.sync()
+    @deferred
+    async def sync(self) -> int:
+        self._synced = await self._inner.sync()
+        return self._synced
 
     @deferred
     async def commit(self, key: str) -> None:
@@ -86,8 +94,14 @@ class Writer:
 
     @deferred
     async def close(self) -> None:
-        self._give_up()
+        sending, self._sending = self._sending, None
         await self._inner.close()
+        if sending is None:
+            return
+        if not sending.has_key and self._synced == self.offset > 0:
+            await self._store.keep(self._key, sending, self._sum)
+        else:
+            sending.give_up()
 
     def _give_up(self) -> None:
         if self._sending is not None:
