@@ -76,13 +76,13 @@ class Service:
     """A service behind a login.
 
     :param log_in: tried again by itself where that helps.
-    :param tells: whether an operator is told from here that it is refused; otherwise whoever asks does that.
+    :ivar tells: whether an operator is told from here that it is refused; otherwise whoever asks does that.
     """
 
     log = Logger()
 
     def __init__(self, http: Http, log_in: LogIn, clock: IReactorTime, tells: bool = True) -> None:
-        self._tells = tells
+        self.tells = tells
         self._http = http
         self._log_in = log_in
         self._clock = clock
@@ -146,7 +146,7 @@ class Service:
         try:
             access = await self._log_in()
         except LoginRefused as error:
-            if self._refusal is None and self._tells:       # once
+            if self._refusal is None and self.tells:       # once
                 self.log.failure("the login is refused", Failure(error))
             self._refusal, self._again = error, self._clock.seconds() + PAUSE
             raise

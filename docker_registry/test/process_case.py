@@ -149,6 +149,15 @@ class ProcessCase(TestCase):
         given = ["--nodaemon", *options, "docker-registry", "--config=c.yml", "--flavor=x", *arguments]
         return self.run_program(TWISTD, given, environ)
 
+    async def does_not_start(self, status: int) -> str:
+        """What a daemon says that does not start, before it ends."""
+        daemon = self.twistd()
+        self.assertEqual(await daemon.ended, status, daemon.said.seen)
+        [line] = [line for line in daemon.said.seen.splitlines() if "cannot start" in line]
+        for other in ("listening on", "Traceback"):
+            self.assertNotIn(other, daemon.said.seen)
+        return line
+
     async def started(self, *arguments: str, environ: Mapping[str, str] | None = None) -> tuple[Daemon, int]:
         """A daemon that listens, and its port."""
         daemon = self.twistd(*arguments, environ=environ)

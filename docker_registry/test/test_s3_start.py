@@ -30,15 +30,6 @@ class StartTests(ProcessCase):
         listen = ["tcp:0:interface=127.0.0.1"]
         self.write(json.dumps({"x": {**swift().options(), "listen": listen, "loglevel": "debug", **options}}))
 
-    async def refused(self, status: int) -> str:
-        """What it says before it ends."""
-        daemon = self.twistd()
-        self.assertEqual(await daemon.ended, status, daemon.said.seen)
-        [line] = [line for line in daemon.said.seen.splitlines() if "cannot start" in line]
-        for other in ("listening on", "Traceback"):
-            self.assertNotIn(other, daemon.said.seen)
-        return line
-
     async def test_starts(self) -> None:
         self.configure()
         daemon, port = await self.started()
@@ -48,11 +39,11 @@ class StartTests(ProcessCase):
 
     async def test_no_bucket(self) -> None:
         self.configure(s3_bucket="absent")
-        self.assertIn("bucket absent does not exist", await self.refused(78))
+        self.assertIn("bucket absent does not exist", await self.does_not_start(78))
 
     async def test_wrong_keys(self) -> None:
         self.configure(s3_secret_key=SECRET)
-        line = await self.refused(78)
+        line = await self.does_not_start(78)
         self.assertIn("SignatureDoesNotMatch", line)
         self.assertNotIn(SECRET, line)
 
@@ -61,11 +52,11 @@ class StartTests(ProcessCase):
         proxy = FaultProxy(reactor).start()
         await proxy.stop()
         self.configure(s3_endpoint=f"http://127.0.0.1:{proxy.port}")
-        self.assertIn("cannot be reached", await self.refused(1))
+        self.assertIn("cannot be reached", await self.does_not_start(1))
 
     async def test_no_tls_there(self) -> None:
         self.configure(s3_endpoint=swift().endpoint.replace("http:", "https:"))
-        self.assertIn("does not speak TLS as it should: wrong version number", await self.refused(78))
+        self.assertIn("does not speak TLS as it should: wrong version number", await self.does_not_start(78))
 
     async def test_without_looking(self) -> None:
         """It starts whatever is the matter, and says so to who asks for something."""

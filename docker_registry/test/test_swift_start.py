@@ -24,14 +24,6 @@ class StartTests(ProcessCase):
         listen = ["tcp:0:interface=127.0.0.1"]
         self.write(json.dumps({"x": {**self.store.options(), "listen": listen, "loglevel": "debug", **options}}))
 
-    async def refused(self, status: int) -> str:
-        """What it says before it ends."""
-        daemon = self.twistd()
-        self.assertEqual(await daemon.ended, status, daemon.said.seen)
-        [line] = [line for line in daemon.said.seen.splitlines() if "cannot start" in line]
-        self.assertNotIn("listening on", daemon.said.seen)
-        return line
-
     async def test_starts(self) -> None:
         """The container is made."""
         name = f"new-{uuid.uuid4().hex}"
@@ -44,7 +36,7 @@ class StartTests(ProcessCase):
 
     async def test_wrong_key(self) -> None:
         self.configure(swift_password=SECRET)
-        line = await self.refused(78)
+        line = await self.does_not_start(78)
         self.assertIn("cannot log in (the swift_ and os_ options say who)", line)
         self.assertIn("refuses the user or the key: 401", line)
         self.assertNotIn(SECRET, line)
@@ -52,27 +44,27 @@ class StartTests(ProcessCase):
     async def test_another_account(self) -> None:
         """One that the login has no part in."""
         self.configure(swift_storage_url=self.store.url.replace("AUTH_test", "AUTH_other"))
-        line = await self.refused(78)
+        line = await self.does_not_start(78)
         self.assertIn("cannot look for the container, or make it (a role that may write", line)
         self.assertIn("403", line)
 
     async def test_no_login_there(self) -> None:
         self.configure(swift_authurl=self.store.auth_url.replace("/auth/v1.0", "/nowhere/v1.0"))
-        self.assertIn("is none of version 1 at /nowhere/v1.0", await self.refused(78))
+        self.assertIn("is none of version 1 at /nowhere/v1.0", await self.does_not_start(78))
 
     async def test_nobody_there(self) -> None:
         """Another attempt may succeed."""
         proxy = FaultProxy(reactor).start()
         await proxy.stop()
         self.configure(swift_authurl=f"http://127.0.0.1:{proxy.port}/auth/v1.0")
-        self.assertIn("cannot be reached", await self.refused(1))
+        self.assertIn("cannot be reached", await self.does_not_start(1))
 
     async def test_no_large_objects(self) -> None:
         proxy = FaultProxy(reactor, self.store.port).start()
         self.addCleanup(proxy.stop)
         proxy.add(method="PUT", target="multipart-manifest=put", status=400, body=b"no such thing")
         self.configure(swift_storage_url=self.store.at(self.store.url, proxy.port))
-        self.assertIn("cannot make an object of segments (static large objects", await self.refused(78))
+        self.assertIn("cannot make an object of segments (static large objects", await self.does_not_start(78))
 
     async def test_without_looking(self) -> None:
         """It starts whatever is the matter, and says so to who asks for something."""

@@ -59,7 +59,8 @@ async def check(container: Container, large: Segmented, settings: Settings) -> N
         steps.append(Step(
             "see to the key of TempURLs", "swift post -m Temp-URL-Key:KEY CONTAINER", lambda: _see_to(container, secret)
         ))
-    await common.check(f"swift, container {client.container}", steps, delete)
+    with client.tried():
+        await common.check(f"swift, container {client.container}", steps, delete)
 
 
 async def _see_to(container: Container, secret: str) -> None:
