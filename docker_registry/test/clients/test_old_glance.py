@@ -112,10 +112,12 @@ class BadDaysTests(OldGlanceCase):
 
 
 class NamesTests(OldGlanceCase):
-    """Tags as names of images."""
+    """Tags as names of images, whichever of two processes is asked."""
 
     def opened(self) -> Ours:
-        return Ours(self.tree.root, **self.old.project.options(storage_alternate="local", glance_names=True))
+        options = self.old.project.options(storage_alternate="local", glance_names=True)
+        counted = [f"tcp:{free_port()}:interface=127.0.0.1"]
+        return Ours(self.tree.root, **options, workers=2, secret_key="k" * 64, admin_listen=counted)
 
     def called(self, name: str) -> list[str]:
         """What holds the images of ours and of 0.x that are called so."""
