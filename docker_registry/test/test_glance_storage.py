@@ -12,6 +12,7 @@ from docker_registry.deferreds import outcomes
 from docker_registry.digest import Digest
 from docker_registry.errors import Damaged, NotFound, StorageFailed, StorageFull
 from docker_registry.storage import layout
+from docker_registry.storage.glance import committing
 from docker_registry.storage.glance.errors import Deactivated
 from docker_registry.storage.glance.images import new_id
 from docker_registry.storage.glance.shelf import KEY, STORE
@@ -456,6 +457,19 @@ class BadDaysTests(GlanceStorageCase):
 
 
 class CrowdTests(GlanceStorageCase):
+    async def test_slow_clients(self) -> None:
+        """Of many some are sent while they come, the others when they are committed; all arrive."""
+        self.patch(committing, "AT_ONCE", 2)
+        wholes = [LAYER + b"%d" % number for number in range(4)]
+        writers = [await self.storage.create(f"u/{number}") for number in range(4)]
+        for writer, whole in zip(writers, wholes, strict=True):
+            await writer.write([whole])
+        self.assertEqual(len(self.proxy.seen("POST", "/v2/images$")), 2)
+        for writer, whole in zip(writers, wholes, strict=True):
+            await writer.commit(layout.blob(Digest.of(whole)))
+            self.assertEqual(await self.content(layout.blob(Digest.of(whole))), whole)
+        self.assertEqual((await self.storage.waiting(), self.storage.diversion.is_on), (0, False))
+
     async def test_all_connections_are_busy(self) -> None:
         """With readers that are slow: whoever comes later is put off, and nobody says that Glance fails."""
         key = await self.commit(content(3 << 20))

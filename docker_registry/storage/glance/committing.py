@@ -18,11 +18,16 @@ from docker_registry.storage.glance.diversion import Diversion
 from docker_registry.storage.glance.records import Record, Records
 from docker_registry.storage.glance.sending import Sending
 from docker_registry.storage.glance.shelf import Load, Shelf, SourceFailed, Sum
+from docker_registry.storage.http import Crowded
 from docker_registry.storage.interface import Digester, IReader, IStorage, IWriter
 from docker_registry.threads import Runner
 
 PIECE = 1 << 20
 """Bytes that are read at a time from the alternate store to be sent to Glance."""
+
+AT_ONCE = 16
+"""Objects that are sent while they come: slow clients would hold all that Glance has to serve others with. What is
+beyond that is sent when it is committed."""
 
 HASTY = 64 << 10
 """Bytes that are hashed without a thread."""
@@ -85,6 +90,7 @@ class Committing:
         self._diversion = diversion
         self._runner = runner
         self._now = now
+        self._sending = 0
 
     def new_sum(self) -> Sum:
         """For bytes that are going to be committed."""
@@ -100,7 +106,13 @@ class Committing:
             return None
 
         async def put(load: Load) -> Record:
-            return await self._shelf.put_once(key, load)
+            if self._sending >= AT_ONCE:
+                raise Crowded("enough is sent to Glance while it comes")
+            self._sending += 1
+            try:
+                return await self._shelf.put_once(key, load)
+            finally:
+                self._sending -= 1
 
         return Sending(put, length, sum, self._shelf.discard, bool(key))
 
