@@ -20,8 +20,11 @@ from zope.interface import implementer
 
 from docker_registry.errors import Transient
 
-HELD = 192 << 10
+HELD = 128 << 10
 """Bytes of one answer in memory at which the store is told to wait."""
+
+RECEIVED = 128 << 10
+"""Bytes of an answer that are read at a time; less than `HELD` are in memory then, and not more than both together."""
 
 SENT = 128 << 10
 """Bytes that a connection is given at a time: it copies what it is given."""
@@ -208,6 +211,9 @@ class Inflow(Protocol):
     # From the connection
 
     def connectionMade(self) -> None:
+        connection: Any = getattr(self._producer, "_producer", None)
+        if hasattr(connection, "bufferSize"):
+            connection.bufferSize = RECEIVED
         self._watch.begin(self._idle)
 
     def dataReceived(self, data: bytes) -> None:
