@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
 
 from docker_registry.deferreds import outcomes
 from docker_registry.errors import NotFound, StorageError
@@ -34,6 +35,9 @@ PAUSE = 5.0
 """Seconds after a try that failed; after each further one twice as many, and `LONG` at most."""
 
 LONG = 900.0
+
+LEAVE = 2.0
+"""Seconds that what is being named has when the registry stops: nobody waits for a store that hangs."""
 
 AGAIN = 3
 """Times that a tag is looked up again which is set again all the time."""
@@ -77,7 +81,10 @@ class Naming:
         if self._soon is not None and self._soon.active():
             self._soon.cancel()
         if self._working is not None:
+            late = self._clock.callLater(LEAVE, self._working.cancel)
             await outcomes(self._working)
+            if late.active():
+                late.cancel()
         if self._waiting:
             self.log.warn("names: {count} tags changed, and what they stand for is not named after them",
                           count=len(self._waiting))
@@ -97,8 +104,12 @@ class Naming:
     def _work(self) -> None:
         self._soon = None
         self._working = Deferred.fromCoroutine(self._work_off())
-        self._working.addErrback(lambda reason: self.log.failure("names are not set any more", reason))
+        self._working.addErrback(self._broken)
         self._working.addBoth(self._worked)
+
+    def _broken(self, reason: Failure) -> None:
+        if not self._stopping or reason.check(CancelledError) is None:
+            self.log.failure("names are not set any more", reason)
 
     def _worked(self, _: object) -> None:
         self._working = None
@@ -110,6 +121,9 @@ class Naming:
             (repository, tag), _ = self._waiting.popitem(last=False)
             try:
                 await self._settle(repository, tag)
+            except CancelledError:
+                self._waiting[repository, tag] = None       # to be counted
+                raise
             except StorageError as error:
                 self._failed += 1
                 self._put_back(repository, tag, error)

@@ -28,6 +28,9 @@ NAMES = frozenset({
 })
 """What is understood. As a variable it begins with ``OS_``, as an option with ``os_``."""
 
+SECRETS = ("password", "application_credential_secret", "token")
+"""One of them is needed, and says in which way somebody logs in."""
+
 _TRUE = frozenset({"1", "true", "yes", "on"})
 
 
@@ -47,7 +50,10 @@ class Cloud:
 
 
 def cloud(given: Mapping[str, str], environ: Mapping[str, str], folders: Sequence[Path] = FOLDERS) -> Cloud:
-    """:param given: options by their `NAMES`, and ``cloud``; empty ones are not given.
+    """An option takes the place of the variable or entry of its name, and one with a secret that of all secrets:
+    whoever has sourced a file with a password can go over to an application credential.
+
+    :param given: options by their `NAMES`, and ``cloud``; empty ones are not given.
     :raises StorageFailed: something is missing or wrong; the text says which option.
     """
     name = given.get("cloud") or environ.get("OS_CLOUD", "")
@@ -56,6 +62,8 @@ def cloud(given: Mapping[str, str], environ: Mapping[str, str], folders: Sequenc
     else:
         found = {each: environ.get(f"OS_{each.upper()}", "") for each in NAMES}
         found["interface"] = found["interface"] or environ.get("OS_ENDPOINT_TYPE", "")
+    if any(given.get(each) for each in SECRETS):
+        found = {each: value for each, value in found.items() if each not in SECRETS}
     values = {**found, **{each: value for each, value in given.items() if value and each in NAMES}}
     return _checked({each: value for each, value in values.items() if value})
 
@@ -135,10 +143,7 @@ def _checked(values: Mapping[str, str]) -> Cloud:
 
 
 def _check_way(login: Login) -> None:
-    secrets = {
-        "os_password": login.password, "os_application_credential_secret": login.application_credential_secret,
-        "os_token": login.token,
-    }
+    secrets = {f"os_{each}": getattr(login, each) for each in SECRETS}
     ways = [name for name, secret in secrets.items() if secret]
     if len(ways) != 1:
         raise StorageFailed(f"one of {', '.join(secrets)} is needed; {' and '.join(ways) or 'none of them'} is set")

@@ -314,6 +314,17 @@ class CloudTests(SynchronousTestCase):
         self.assertEqual(found.login.body()["auth"]["scope"]["project"], {"name": "q", "domain": {"name": "d"}})
         self.assertNotIn("password='w'", repr(found))
 
+    def test_another_way(self) -> None:
+        """An option with a secret stands for itself: a file with a password may have been sourced before."""
+        options = {"application_credential_id": "i", "application_credential_secret": "s"}
+        sourced = {"OS_AUTH_URL": "https://x", "OS_USERNAME": "u", "OS_PASSWORD": "w", "OS_PROJECT_NAME": "p"}
+        found = self.cloud(options, **sourced)
+        wanted = {"methods": ["application_credential"], "application_credential": {"id": "i", "secret": "s"}}
+        self.assertEqual(found.login.body(), {"auth": {"identity": wanted}})
+        self.assertEqual(self.cloud({"token": "t"}, **sourced).login.body()["auth"]["identity"]["methods"], ["token"])
+        (self.folder / "secure.yaml").write_text("clouds: {one: {auth: {password: hidden}}}")
+        self.assertEqual(self.cloud({"cloud": "one", **options}).login.body(), found.login.body())
+
     def test_clouds_yaml(self) -> None:
         (self.folder / "secure.yaml").write_text("clouds: {one: {auth: {password: hidden}}}")
         found = self.cloud({}, OS_CLOUD="one", OS_USERNAME="of the environment")

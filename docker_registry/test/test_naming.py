@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 from zope.interface import implementer
 
 from docker_registry.deferreds import deferred
@@ -164,6 +165,21 @@ class NamingTests(ImageCase):
         self.pushed(b"3", "c", OTHER)
         self.clock.advance(LONG)
         self.assertEqual(self.names.called, {"other:a": one})
+
+    def test_stop_while_the_store_hangs(self) -> None:
+        """It is not waited for long, and that it did not come to its end is no error."""
+        self.names.gate = Deferred()
+        for number in range(2):
+            self.pushed(b"%d" % number, f"t{number}", OTHER)
+        self.settle()
+        with capturedLogs() as said:
+            stopping = Deferred.fromCoroutine(self.naming.stop())
+            self.clock.advance(naming.LEAVE - 0.1)
+            self.assertNoResult(stopping)
+            self.clock.advance(0.1)
+            self.successResultOf(stopping)
+        self.assertEqual([(each["log_level"].name, each.get("count")) for each in said], [("warn", 2)])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_v1(self) -> None:
         """The manifest that the images make has the name, when there is one; of what 0.x left, when it is set."""
