@@ -11,10 +11,13 @@ from twisted.internet.task import Clock
 
 from docker_registry.deferreds import deferred
 from docker_registry.digest import Digest
+from docker_registry.errors import StorageFull
 from docker_registry.storage import layout
 from docker_registry.storage.glance import leftovers
 from docker_registry.storage.glance import shelf as shelves
-from docker_registry.storage.glance.shelf import Shelf
+from docker_registry.storage.glance.records import Record
+from docker_registry.storage.glance.shelf import KEY as KEY_PROPERTY
+from docker_registry.storage.glance.shelf import STORE, Shelf
 from docker_registry.storage.glance.storage import GlanceStorage
 from docker_registry.storage.interface import Stat
 from docker_registry.storage.memory import MemoryStorage
@@ -53,7 +56,8 @@ class Interrupted(MemoryStorage):
 class RaceTests(GlanceCase):
     async def setUp(self) -> None:                              # type: ignore[override]
         super().setUp()
-        self.alternate = Interrupted(Clock())
+        self.clock = Clock()
+        self.alternate = Interrupted(self.clock)
         self.shelf = Shelf(self.images(), self.retries(), reactor)
 
         async def close() -> None:
@@ -97,6 +101,17 @@ class RaceTests(GlanceCase):
         await self.storage.remove_leftover(found)
         self.assertEqual(await self.storage.leftovers(later), [])
 
+    async def test_leftovers_of_others(self) -> None:
+        """Nobody else's image is one, whatever a list says; nor is one whose record cannot be read."""
+        images = self.images()
+        await images.create(self.new_image(images), {KEY_PROPERTY: KEY, STORE: "another"})
+        await images.create(self.new_image(images), {})
+        page = images.page
+        self.patch(self.shelf, "page", lambda marker: page({}, marker))
+        await self.storage.put(KEY, CONTENT)
+        await self.alternate.put(layout.glance_image(KEY), b"{")
+        self.assertEqual(await self.storage.leftovers(time.time() + 60), [])
+
     async def test_remembers_few(self) -> None:
         """Of images that were made as of those that were looked at."""
         self.patch(shelves, "MOST_SURE", 2)
@@ -104,3 +119,83 @@ class RaceTests(GlanceCase):
             content = b"%d" % number
             await self.storage.put(layout.blob(Digest.of(content)), content)
         self.assertLessEqual(len(self.shelf._sure), 2)
+
+    # Whatever fails in between, what was there or was sent can still be had.
+
+    def no_more(self, method: str) -> None:
+        """One of the records' methods fails, as their store is full."""
+
+        async def fail(*_: Any) -> None:
+            raise StorageFull("the alternate store is full")
+
+        self.patch(self.storage.records, method, fail)
+
+    def works_again(self, method: str) -> None:
+        self.storage.records.__dict__.pop(method)
+
+    async def test_record_goes_before_the_image(self) -> None:
+        await self.storage.put(KEY, CONTENT)
+        self.no_more("remove")
+        await self.fails(self.storage.delete(KEY), StorageFull)
+        self.shelf._sure.clear()
+        self.assertEqual(await self.storage.get(KEY), CONTENT)
+
+    async def test_record_comes_before_the_rest_goes(self) -> None:
+        """Of what was diverted, and of an upload."""
+        await self.alternate.put(KEY, CONTENT)
+        await self.storage.records.mark(KEY, time.time())
+        self.no_more("put")
+        await self.fails(self.storage.moving.round(), StorageFull)
+        self.assertEqual(self.alternate.objects[KEY].content, CONTENT)
+        self.assertEqual(await self.storage.get(KEY), CONTENT)
+        writer = await self.storage.create("upload")
+        await writer.write([CONTENT])
+        await self.fails(writer.commit(KEY), StorageFull)
+        self.works_again("put")
+        writer = await self.storage.resume("upload", len(CONTENT))
+        await writer.commit(KEY)
+        self.assertEqual(await self.storage.get(KEY), CONTENT)
+        self.assertFalse(await self.storage.records.is_marked(KEY))
+
+    async def test_no_mark(self) -> None:
+        """What cannot be marked is not acknowledged: nobody would move it."""
+        self.storage.diversion.reason = "down"
+        self.no_more("mark")
+        await self.fails(self.storage.put(KEY, CONTENT), StorageFull)
+        writer = await self.storage.create("upload")
+        await writer.write([CONTENT])
+        await self.fails(writer.commit(KEY), StorageFull)
+        self.storage.diversion.reason = ""
+
+    async def test_written_again_while_it_is_moved(self) -> None:
+        """It stays marked, and is moved when it is its turn again."""
+        await self.alternate.put(KEY, CONTENT)
+        await self.storage.records.mark(KEY, time.time())
+        put = self.shelf.put
+
+        async def interrupted(key: str, load: Any) -> Record:
+            record = await put(key, load)
+            self.clock.advance(1)
+            await self.alternate.put(KEY, CONTENT)
+            await self.storage.records.mark(KEY, time.time())
+            return record
+
+        self.patch(self.shelf, "put", interrupted)
+        self.assertEqual(await self.storage.moving.round(), 0)
+        self.assertIn(KEY, self.alternate.objects)
+        self.assertTrue(await self.storage.records.is_marked(KEY))
+        self.patch(self.shelf, "put", put)
+        self.assertEqual(await self.storage.moving.round(), 1)
+        self.assertNotIn(KEY, self.alternate.objects)
+
+    async def test_mark_of_before(self) -> None:
+        """Goes only if it is the one that there is."""
+        for _ in range(2):
+            await self.storage.records.mark(KEY, time.time())
+            (mark,) = [each async for each in self.storage.records.marks()]
+            await self.storage.records.mark(KEY, time.time())
+            await self.storage.records.unmark(mark)
+            self.assertTrue(await self.storage.records.is_marked(KEY))
+        (mark,) = [each async for each in self.storage.records.marks()]
+        await self.storage.records.unmark(mark)
+        self.assertFalse(await self.storage.records.is_marked(KEY))

@@ -39,6 +39,8 @@ class Lookout:
             page = await self._shelf.page(marker)
             marker, more = page.marker, bool(page.marker)
             for image in page.images:
+                if not self._shelf.is_ours(image):
+                    continue                    # whoever answers does not know how to filter by properties
                 key = image.properties.get(KEY, "")
                 if image.updated < before and image.id not in kept and not await self._is_held(key, image.id):
                     found.append(Leftover(key, f"{IMAGE}{image.id}", image.updated))
