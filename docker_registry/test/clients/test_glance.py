@@ -1,4 +1,4 @@
-"""The rules of OCI, clients of both protocols, and skopeo over a daemon whose content is in Glance."""
+"""The rules of OCI and clients of both protocols over a daemon whose content is in Glance."""
 
 from __future__ import annotations
 
@@ -23,10 +23,6 @@ class GlanceBlobTests(Glance, blobs.Sha256Tests):
 
 
 class GlanceGroupTests(Glance, manifests.GroupTests):
-    pass
-
-
-class GlanceRefusedTests(Glance, manifests.RefusedTests):
     pass
 
 
