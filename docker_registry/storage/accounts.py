@@ -42,6 +42,7 @@ def openstack(
         if url and not is_url(url):
             raise StorageFailed(f"the URL of {service} that is set is not https://HOST:PORT/PATH, without a password")
         found = cloud(given, environ)
+        http = Http(reactor, ca=found.ca, insecure=found.insecure)
     except StorageFailed as error:
         reason = str(error)
 
@@ -49,7 +50,6 @@ def openstack(
             raise LoginRefused(reason)          # said when the store is started, as all that is wrong with it
 
         return Http(reactor), refuse
-    http = Http(reactor, ca=found.ca, insecure=found.insecure)
     wanted = Wanted(service, found.region, found.interface, url, unversioned=service == "image")
     return http, Keystone(http, found.login, wanted, retries)
 

@@ -15,7 +15,7 @@ from docker_registry.storage.keystone import Keystone
 from docker_registry.storage.retries import Retries
 from docker_registry.storage.swift.login import V1
 from docker_registry.storage.swift.storage import SwiftStorage
-from docker_registry.storage.tokens import LoginRefused
+from docker_registry.storage.tokens import LogIn, LoginRefused
 from docker_registry.test.config_case import MARKER, ConfigCase
 from docker_registry.test.registry_case import Direct
 
@@ -116,15 +116,20 @@ class OptionTests(ConfigCase):
         self.assertEqual((log_in._login.project, log_in._wanted.region, log_in._wanted.url),
                          ("p", "r", "https://s/v1/AUTH_x"))
 
-    def test_nobody_says_who_logs_in(self) -> None:
+    def test_nobody_can_log_in(self) -> None:
         """It is said when the store is started, in place of what would be wrong for that reason."""
-        _, log_in = openstack({}, {}, Clock(), Retries(Clock()), "object-store")
+        variables = {"OS_AUTH_URL": "https://k", "OS_TOKEN": "t", "OS_CACERT": "/nowhere/ca.pem"}
+        for environ, said in (
+            ({}, "set os_auth_url, OS_AUTH_URL, or OS_CLOUD"),
+            (variables, "/nowhere/ca.pem cannot be read: No such file or directory"),
+        ):
+            _, log_in = openstack({}, environ, Clock(), Retries(Clock()), "object-store")
 
-        async def work() -> None:
-            await log_in()
+            async def work(log_in: LogIn = log_in) -> None:
+                await log_in()
 
-        failure = self.failureResultOf(Deferred.fromCoroutine(work()), LoginRefused)
-        self.assertIn("set os_auth_url, OS_AUTH_URL, or OS_CLOUD", str(failure.value))
+            failure = self.failureResultOf(Deferred.fromCoroutine(work()), LoginRefused)
+            self.assertIn(said, str(failure.value))
 
     def test_memory_prefix_and_redirects(self) -> None:
         settings = self.settings(f"{WHOLE}, workers: 4, secret_key: s, swift_memory: 256MiB, storage_path: /prod")

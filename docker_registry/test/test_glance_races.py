@@ -188,6 +188,27 @@ class RaceTests(GlanceCase):
         self.assertEqual(await self.storage.moving.round(), 1)
         self.assertNotIn(KEY, self.alternate.objects)
 
+    async def test_image_went_before_it_is_moved(self) -> None:
+        """A record of before is no reason to remove what was diverted, though its image was seen a moment ago."""
+        await self.storage.put(KEY, CONTENT)
+        found = await self.storage.records.find(KEY)
+        assert found is not None
+        await self.alternate.put(KEY, CONTENT)
+        await self.storage.records.mark(KEY, time.time())
+        await self.images().delete(found[0].image)
+        self.assertEqual(await self.storage.moving.round(), 1)
+        self.assertNotIn(KEY, self.alternate.objects)
+        self.assertEqual(await self.storage.get(KEY), CONTENT)
+
+    async def test_other_bytes_than_were_pushed(self) -> None:
+        """They stay where they are, with the mark: nothing of them gets to Glance."""
+        await self.alternate.put(KEY, b"others")
+        await self.storage.records.mark(KEY, time.time())
+        self.assertEqual(await self.storage.moving.round(), 0)
+        self.assertEqual(self.alternate.objects[KEY].content, b"others")
+        self.assertTrue(await self.storage.records.is_marked(KEY))
+        self.assertIsNone(await self.storage.records.find(KEY))
+
     async def test_mark_of_before(self) -> None:
         """Goes only if it is the one that there is."""
         for _ in range(2):

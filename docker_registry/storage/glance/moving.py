@@ -132,7 +132,7 @@ class Mover:
             found = await self._records.find(key)
             if found is None:
                 return None
-            await self._shelf.verify(key, found[0])
+            await self._shelf.verify(key, found[0], anew=True)
         except (NotFound, Damaged):
             return None
         return found[0]

@@ -177,14 +177,15 @@ class Shelf:
 
     # Reading
 
-    async def verify(self, key: str, record: Record) -> None:
+    async def verify(self, key: str, record: Record, *, anew: bool = False) -> None:
         """Whether the image is there and as it was, as known for `SURE` seconds.
 
+        :param anew: whether Glance is asked in any case, as the only other copy is about to go.
         :raises NotFound: somebody has deleted it.
         :raises Damaged: it is another one.
         :raises Deactivated: it may not be read now.
         """
-        if self._clock.seconds() - self._sure.get(record.image, -SURE) < SURE:
+        if not anew and self._clock.seconds() - self._sure.get(record.image, -SURE) < SURE:
             return
         self._judge(key, record, await self._images.show(record.image))
         self._trust(record.image)
