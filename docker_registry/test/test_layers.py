@@ -27,7 +27,8 @@ LAYERS = [
     ["storage"],
     ["web", "config", "alerts", "process", "systemd"],
     ["logs"],
-    ["digest", "names", "errors", "deferreds", "threads", "strictjson", "current", "acceptor", "reloading"],
+    ["digest", "names", "errors", "deferreds", "threads", "strictjson", "current", "acceptor", "reloading",
+     "query_secrets"],
 ]
 """From top to bottom. A part imports from the layers below its own, and the last layer also from itself."""
 
