@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,24 +13,25 @@ import click
 from docker_registry.config.model import Config
 from docker_registry.errors import StorageError
 from docker_registry.service import core
-from docker_registry.storage.interface import ILeftovers, IStorage
+from docker_registry.storage.interface import ILeftovers, IStorage, Leftover
 
 
-async def leftovers(reactor: Any, config: Config, age: float, remove: bool) -> None:
+async def leftovers(reactor: Any, config: Config, age: float, remove: bool, as_json: bool) -> None:
     """Name what is older than ``age`` seconds, and remove it if asked to.
 
     :raises SystemExit: the store failed.
     """
     made = core(reactor, config)
     if not ILeftovers.providedBy(made.storage):
-        click.echo(f"nothing: storage {config.storage} keeps no halves of objects")
+        nothing = f"nothing: storage {config.storage} keeps no halves of objects"
+        click.echo(_in_json([], remove) if as_json else nothing)
         return
     made.pool.start()
     reactor.addSystemEventTrigger("during", "shutdown", made.pool.stop)
     try:
         await made.storage.start()
         try:
-            await show(made.storage, time.time() - age, remove, click.echo)
+            await show(made.storage, time.time() - age, remove, click.echo, as_json)
         finally:
             await made.registry.close()
             await made.storage.close()
@@ -38,13 +40,27 @@ async def leftovers(reactor: Any, config: Config, age: float, remove: bool) -> N
         raise SystemExit(1) from None
 
 
-async def show(storage: IStorage, before: float, remove: bool, say: Callable[[str], None]) -> None:
-    """:param before: seconds since the epoch, when the last byte came."""
+async def show(
+    storage: IStorage, before: float, remove: bool, say: Callable[[str], None], as_json: bool = False
+) -> None:
+    """:param before: seconds since the epoch, when the last byte came.
+    :param as_json: whether all is said in one line, at the end.
+    """
     store = ILeftovers(storage)
     found = await store.leftovers(before)
     for each in found:
         if remove:
             await store.remove_leftover(each)
-        when = datetime.fromtimestamp(each.modified, UTC).strftime("%Y-%m-%d %H:%M")
-        say(f"{'removed' if remove else 'found'} {each.key} {when} {each.id[:16]}")
-    say(f"{len(found)} {'removed' if remove else 'found; --remove would remove them'}")
+        if not as_json:
+            when = datetime.fromtimestamp(each.modified, UTC).strftime("%Y-%m-%d %H:%M")
+            say(f"{'removed' if remove else 'found'} {each.key} {when} {each.id[:16]}")
+    if as_json:
+        say(_in_json(found, remove))
+    else:
+        say(f"{len(found)} {'removed' if remove else 'found; --remove would remove them'}")
+
+
+def _in_json(found: Sequence[Leftover], removed: bool) -> str:
+    """Ids are whole there."""
+    listed = [{"key": each.key, "modified": each.modified, "id": each.id} for each in found]
+    return json.dumps({"removed": removed, "leftovers": listed})

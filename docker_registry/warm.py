@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -15,7 +16,7 @@ from twisted.internet.task import LoopingCall
 from docker_registry.config.model import Config
 from docker_registry.errors import StorageError
 from docker_registry.registry.registry import Registry
-from docker_registry.registry.warming import Warming
+from docker_registry.registry.warming import Left, Warming
 from docker_registry.service import core
 from docker_registry.storage.interface import IExplores, IStorage
 
@@ -85,9 +86,23 @@ def in_words(seconds: float) -> str:
     return f"about {hours} h {rest} min" if hours else f"about {rest} min"
 
 
+def for_people(ready: int, left: Sequence[Left]) -> Iterator[str]:
+    """What came of it, in lines."""
+    for each in left:
+        yield f"{each.repository}:{each.tag} cannot be served by v2: {each.reason}"
+    yield f"{ready} tags are ready" + (f", {len(left)} left" if left else "")
+
+
+def for_programs(ready: int, left: Sequence[Left]) -> Iterator[str]:
+    """The same in one line of JSON."""
+    found = [{"repository": str(each.repository), "tag": str(each.tag), "reason": each.reason} for each in left]
+    yield json.dumps({"ready": ready, "left": found})
+
+
 class Command:
     """:param say: a line for people who watch.
     :param tell: a line of the result.
+    :param told: makes those lines of how many tags are ready, and of those that are left.
     """
 
     def __init__(
@@ -98,6 +113,7 @@ class Command:
         terminal: bool,
         say: Callable[[str], None],
         tell: Callable[[str], None],
+        told: Callable[[int, Sequence[Left]], Iterator[str]] = for_people,
     ) -> None:
         self._reactor = reactor
         self._storage = storage
@@ -105,6 +121,7 @@ class Command:
         self._terminal = terminal
         self._say = say
         self._tell = tell
+        self._told = told
 
     async def run(self) -> int:
         """The status to end with."""
@@ -126,9 +143,8 @@ class Command:
         await self._shown("reading", work.size, lambda: self._warming.bytes_read, self._warming.read(work))
         setting = self._warming.set_tags(work)
         left = await self._shown("setting tags", len(work.tags), lambda: self._warming.tags_set, setting)
-        for each in left:
-            self._tell(f"{each.repository}:{each.tag} cannot be served by v2: {each.reason}")
-        self._tell(f"{len(work.tags) - len(left)} tags are ready" + (f", {len(left)} left" if left else ""))
+        for line in self._told(len(work.tags) - len(left), left):
+            self._tell(line)
         return SOME_LEFT if left else READY
 
     async def _shown(self, label: str, total: int, done: Callable[[], int], work: Awaitable[R]) -> R:
@@ -151,12 +167,12 @@ class Command:
         return Bar(label, total) if self._terminal else Lines(label, total, self._reactor, self._say)
 
 
-def warm(reactor: Any, config: Config) -> Deferred[None]:
+def warm(reactor: Any, config: Config, as_json: bool) -> Deferred[None]:
     """Fails with `SystemExit` unless all went well. When the reactor stops, the work does."""
     made = core(reactor, config)
     made.pool.start()
     reactor.addSystemEventTrigger("during", "shutdown", made.pool.stop)
-    running = Deferred.fromCoroutine(_warm(reactor, made.storage, made.registry))
+    running = Deferred.fromCoroutine(_warm(reactor, made.storage, made.registry, as_json))
     ended: Deferred[None] = Deferred()
 
     def end(result: T) -> T:
@@ -172,15 +188,16 @@ def warm(reactor: Any, config: Config) -> Deferred[None]:
     return running.addBoth(end)
 
 
-async def _warm(reactor: Any, storage: IStorage, registry: Registry) -> None:
+async def _warm(reactor: Any, storage: IStorage, registry: Registry, as_json: bool) -> None:
     say = partial(click.echo, err=True)
+    told = for_programs if as_json else for_people
     try:
         await storage.start()
     except StorageError as error:
         say(str(error))
         raise SystemExit(STOPPED) from None
     try:
-        status = await Command(reactor, storage, registry, sys.stderr.isatty(), say, click.echo).run()
+        status = await Command(reactor, storage, registry, sys.stderr.isatty(), say, click.echo, told).run()
     finally:
         await registry.idle()
         await registry.close()

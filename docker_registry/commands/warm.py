@@ -8,14 +8,15 @@ from twisted.internet.defer import Deferred
 
 from docker_registry import leftovers as leftover
 from docker_registry import warm as warming
-from docker_registry.commands.options import CONFIG, FLAVOR, loaded
+from docker_registry.commands.options import CONFIG, FLAVOR, JSON, loaded
 from docker_registry.config.values import TIME
 
 
 @click.command()
 @CONFIG
 @FLAVOR
-def warm(config: str | None, flavor: str | None) -> None:
+@JSON
+def warm(config: str | None, flavor: str | None, as_json: bool) -> None:
     """Make the images that docker-registry 0.x left ready for today's clients.
 
     Reads every layer once; it may be stopped, and goes on where it was. Without it each image is made ready when it is
@@ -27,7 +28,7 @@ def warm(config: str | None, flavor: str | None) -> None:
     Example: docker-registry warm --config config.yml --flavor prod
     """
     found = loaded(config, flavor)
-    task.react(lambda reactor: warming.warm(reactor, found.config))
+    task.react(lambda reactor: warming.warm(reactor, found.config, as_json))
 
 
 @click.command()
@@ -35,7 +36,8 @@ def warm(config: str | None, flavor: str | None) -> None:
 @FLAVOR
 @click.option("--older-than", metavar="TIME", help="Since the last byte, such as 2h or 7d [upload_purge_age].")
 @click.option("--remove", is_flag=True, help="Remove them.")
-def leftovers(config: str | None, flavor: str | None, older_than: str | None, remove: bool) -> None:
+@JSON
+def leftovers(config: str | None, flavor: str | None, older_than: str | None, remove: bool, as_json: bool) -> None:
     """Name the halves of objects that pushes left in the store when a registry crashed.
 
     They cost room, and no key leads to them. A registry that runs removes those that are older than upload_purge_age
@@ -47,4 +49,4 @@ def leftovers(config: str | None, flavor: str | None, older_than: str | None, re
     age = found.config.upload_purge_age if older_than is None else TIME.parse(older_than)
     if not isinstance(age, int | float):
         raise click.BadParameter(f"{older_than} is no time such as 30m, 2h or 7d", param_hint="--older-than")
-    task.react(lambda reactor: Deferred.fromCoroutine(leftover.leftovers(reactor, found.config, age, remove)))
+    task.react(lambda reactor: Deferred.fromCoroutine(leftover.leftovers(reactor, found.config, age, remove, as_json)))

@@ -300,6 +300,9 @@ class LeftoverTests(S3RegistryCase):
     async def test_command(self) -> None:
         upload = await self.storage.bucket.begin(f"{self.settings.prefix}b")
         said: list[str] = []
+        await show(self.storage, time.time() + 60, False, said.append, as_json=True)
+        [found] = json.loads(said.pop())["leftovers"]
+        self.assertEqual((found["key"], found["id"], said), ("b", upload, []))
         for before, remove in ((time.time() - 60, False), (time.time() + 60, False), (time.time() + 60, True)):
             await show(self.storage, before, remove, said.append)
         line = rf"b \d{{4}}-\d\d-\d\d \d\d:\d\d {re.escape(upload[:16])}"
@@ -308,6 +311,8 @@ class LeftoverTests(S3RegistryCase):
         ), strict=True):
             self.assertRegex(text, pattern)
         self.assertEqual(await self.storage.bucket.unfinished(self.settings.prefix), [])
+        await show(self.storage, time.time() + 60, True, said.append, as_json=True)
+        self.assertEqual(json.loads(said[-1]), {"removed": True, "leftovers": []})
 
 
 class RedirectTests(S3RegistryCase):

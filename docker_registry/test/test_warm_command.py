@@ -32,8 +32,8 @@ class WarmTests(ProcessCase):
             image = self.tree.image("large", None, member("large", content), pack=old_stores.as_it_is)
             self.tree.tag("library/large", "large", "latest", image.id)
 
-    def warm(self) -> Daemon:
-        return self.run_program(SERVE, ["warm", "--config=c.yml", "--flavor=x"])
+    def warm(self, *options: str) -> Daemon:
+        return self.run_program(SERVE, ["warm", "--config=c.yml", "--flavor=x", *options])
 
     def ready(self) -> str:
         return f"{sum(map(len, self.tree.tags.values()))} tags are ready"
@@ -54,6 +54,27 @@ class WarmTests(ProcessCase):
         for name, tags in self.tree.tags.items():
             for tag in tags:
                 self.assertIn(" 200 ", await self.ask(port, f"GET /v2/{name}/manifests/{tag}"))
+
+    @deferred
+    async def test_for_programs(self) -> None:
+        """One object on stdout; how it goes stays on stderr."""
+        self.make()
+        warm = self.warm("--json")
+        self.assertEqual(await warm.ended, 3, warm.complained.seen)
+        told = json.loads(warm.said.seen)
+        self.assertEqual(told["ready"], sum(map(len, self.tree.tags.values())))
+        self.assertEqual(len(told["left"]), 7)
+        [cut] = [each for each in told["left"] if (each["repository"], each["tag"]) == ("broken", "cut")]
+        self.assertRegex(cut["reason"], "the layer of [0-9a-f]{64} is cut")
+        self.assertIn("layers to read", warm.complained.seen)
+
+    @deferred
+    async def test_leftovers_of_a_store_without_any(self) -> None:
+        """A store that keeps none says so to programs as one that has none."""
+        for options, expected in (([], "nothing: .*"), (["--json"], re.escape('{"removed": false, "leftovers": []}'))):
+            asked = self.run_program(SERVE, ["leftovers", "--config=c.yml", "--flavor=x", *options])
+            self.assertEqual(await asked.ended, 0, asked.complained.seen)
+            self.assertRegex(asked.said.seen, rf"\A{expected}\n\Z")
 
     @deferred
     async def test_on_a_terminal(self) -> None:
