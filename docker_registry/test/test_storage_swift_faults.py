@@ -52,6 +52,12 @@ class RetryTests(SwiftFaultCase):
         self.assertEqual(await self.storage.get("k"), b"x")
         self.assertEqual(len(self.flushLoggedErrors(NoRights)), 1)
 
+    async def test_other_bytes_are_there(self) -> None:
+        """The store says success, and a tag that is not of what it was sent."""
+        self.proxy.add(method="PUT", times=1, status=201, headers={"ETag": "0" * 32})
+        raised = await self.fails(self.storage.put("k", b"x"), StorageFailed)
+        self.assertIn("other bytes than it was sent", str(raised))
+
     async def test_to_another_host(self) -> None:
         """F8: the token goes nowhere else."""
         other = FaultProxy(self.proxy.reactor).start()

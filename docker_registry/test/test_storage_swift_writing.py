@@ -207,6 +207,8 @@ class OverwritingTests(SwiftWritingCase):
         gone = [at for at, call in enumerate(calls) if call.startswith("DELETE .segments/")]
         self.assertEqual(len(gone), 3)
         self.assertGreater(min(gone), listed)
+        # Those of the new one, and those that go: a crash after the list leaves a note of both.
+        self.assertEqual(calls[:listed].count("PUT .unfinished/GROUP"), 2)
         self.assertEqual(await self.content("b"), FIVE[::-1])
         self.assertEqual(await self.content("other"), FIVE)
         self.assertEqual(len(before & set(self.segments())), 3)
