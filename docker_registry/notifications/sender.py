@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -14,7 +14,7 @@ from docker_registry.errors import StoreUnavailable
 from docker_registry.notifications.outbox import Entry, Outbox
 from docker_registry.notifications.wire import MEDIA_TYPE, Written, envelope
 from docker_registry.registry.database import DatabaseFailed
-from docker_registry.storage.http import Http
+from docker_registry.storage.http import Answer, Http
 
 BATCH = 50
 """Events in one request."""
@@ -97,8 +97,17 @@ class Sender:
             )
         except StoreUnavailable as error:
             return str(error)
-        await answer.discard()
+        await self._let_go(answer)
         return None if 200 <= answer.status < 300 else f"it answered {answer.status}"
+
+    async def _let_go(self, answer: Answer) -> None:
+        """What else it says does not matter, so it has no longer for that than for its answer."""
+        try:
+            await Deferred.fromCoroutine(answer.discard()).addTimeout(self._endpoint.timeout, self._clock)
+        except TimeoutError:
+            self.log.debug("webhook {name}: the answer has no end", name=self._endpoint.name)
+        finally:
+            answer.close()
 
     def _succeeded(self, count: int) -> None:
         self._counted("Successes", count)

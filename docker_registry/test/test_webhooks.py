@@ -141,6 +141,8 @@ class Answer:
 
     async def discard(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class Hook:
     """Stands for the client and the endpoint behind it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -42,6 +43,7 @@ class Hook(Resource):
     """An endpoint.
 
     :ivar status: of its answers; 0 is none at all.
+    :ivar is_endless: whether they never come to their end.
     :ivar events: that it took.
     """
 
@@ -50,6 +52,7 @@ class Hook(Resource):
     def __init__(self) -> None:
         super().__init__()
         self.status = 200
+        self.is_endless = False
         self.events: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self._waiting: list[tuple[int, Deferred[None]]] = []
@@ -66,6 +69,10 @@ class Hook(Resource):
                 name.decode().lower(): values[0].decode() for name, values in request.requestHeaders.getAllRawHeaders()
             })
             self._look()
+        if self.is_endless:
+            request.setHeader("Content-Length", "100")
+            request.write(b"x")
+            return NOT_DONE_YET
         return b""
 
     def until(self, count: int) -> Deferred[None]:
@@ -241,6 +248,23 @@ class WebhookTests(WebhookCase):
         await self.stop(daemon)
         self.assertEqual(len({event["id"] for event in self.hook.events}), 21)
         self.assertEqual(next(self.repositories()), "a")
+
+    @deferred
+    async def test_never_ends_its_answer(self) -> None:
+        """By its status it has taken them: what is next does not wait for the rest, and they are not sent again."""
+        self.hook.is_endless = True
+        self.configure(timeout=0.3)
+        daemon, port = await self.started()
+        began = time.monotonic()
+        for number, name in enumerate("abc", 1):
+            await self.push(port, name)
+            await self.hook.until(number)
+        self.assertLess(time.monotonic() - began, 30)               # a body of a store has a minute for each byte
+        self.hook.is_endless = False
+        await self.push(port, "d")
+        await self.hook.until(4)
+        await self.stop(daemon)
+        self.assertEqual([*self.repositories()], [*"abcd"])
 
     @deferred
     async def pushed(self, port: int, name: str) -> None:
