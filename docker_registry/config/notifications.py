@@ -20,7 +20,7 @@ from docker_registry.config.values import (
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
 
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -71,6 +71,8 @@ def _fields(value: dict[str, tuple[SecretStr, ...]]) -> dict[str, tuple[SecretSt
     for name, values in value.items():
         if not _HEADER.fullmatch(name):
             raise unsuitable("a name that no header field has")
+        if name.lower() in _FRAMING:
+            raise unsuitable("a field that says where a request ends, which depends on the events")
         if not all(each.get_secret_value().isascii() and each.get_secret_value().isprintable() for each in values):
             raise unsuitable("a value that no header field has")
     return value

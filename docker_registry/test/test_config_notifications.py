@@ -32,6 +32,9 @@ PROBLEMS = [
      f"headers: a value that no header field has (allowed: {FIELDS})"),
     ("name: a, url: 'http://x/', headers: {'A B': c}",
      f"headers: a name that no header field has (allowed: {FIELDS})"),
+    *((f"name: a, url: 'http://x/', headers: {{{name}: '0'}}",
+       f"headers: a field that says where a request ends, which depends on the events (allowed: {FIELDS})")
+      for name in ("Content-Length", "transfer-encoding")),
     ("name: a, url: 'http://x/', headers: {Authorization: 31337}",
      f"headers.Authorization: wrong value (allowed: {FIELDS})"),
     ("name: a, url: 'http://x/', treshold: 5", "treshold: unknown option; the nearest is threshold"),
