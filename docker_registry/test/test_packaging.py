@@ -122,7 +122,7 @@ class UnitTests(SynchronousTestCase):
     def test_goes_with_the_program(self) -> None:
         service = self.section("service", "Service")
         grace = Config.model_fields["shutdown_grace"].default
-        self.assertGreaterEqual(int(service["TimeoutStopSec"]), grace + 2 * LAST_STEPS)
+        self.assertGreaterEqual(int(service["TimeoutStopSec"]), grace + 4 * LAST_STEPS, "one of several workers hangs")
         self.assertEqual(int(service["RestartPreventExitStatus"]), EXIT_STATUS)
         self.assertEqual(service["Type"], "notify")
         self.assertIn("docker-registry --listen systemd:domain=INET:index=0", service["ExecStart"])
