@@ -101,6 +101,36 @@ class RaceTests(GlanceCase):
         await self.storage.remove_leftover(found)
         self.assertEqual(await self.storage.leftovers(later), [])
 
+    async def test_recorded_after_it_was_listed(self) -> None:
+        """What is listed while its push is in the middle is not removed when that has come to its end."""
+        await self.storage.put(KEY, CONTENT)
+        record = await self.alternate.get(layout.glance_image(KEY))
+        await self.alternate.delete(layout.glance_image(KEY))
+        (found,) = await self.storage.leftovers(time.time() + 60)
+        await self.alternate.put(layout.glance_image(KEY), record)
+        await self.storage.remove_leftover(found)
+        self.assertEqual(await self.storage.get(KEY), CONTENT)
+
+    async def test_put_again(self) -> None:
+        """What is there and whole stays the same image; what is not there any more, or is another, is put anew."""
+        await self.storage.put(KEY, CONTENT)
+        first, _ = self.known(await self.storage.records.find(KEY))
+        await self.storage.put(KEY, CONTENT)
+        self.assertEqual(self.known(await self.storage.records.find(KEY))[0], first)
+        await self.images().delete(first.image)
+        await self.storage.put(KEY, CONTENT)
+        second, _ = self.known(await self.storage.records.find(KEY))
+        self.assertNotEqual(second.image, first.image)
+        self.assertEqual(await self.storage.get(KEY), CONTENT)
+        await self.storage.put(KEY, CONTENT[::-1])
+        third, _ = self.known(await self.storage.records.find(KEY))
+        self.assertNotEqual(third.image, second.image)
+        self.assertEqual(await self.storage.get(KEY), CONTENT[::-1])
+
+    def known(self, found: tuple[Record, float] | None) -> tuple[Record, float]:
+        assert found is not None
+        return found
+
     async def test_leftovers_of_others(self) -> None:
         """Nobody else's image is one, whatever a list says; nor is one whose record cannot be read."""
         images = self.images()

@@ -325,6 +325,7 @@ class StatesTests(GlanceStorageCase):
         await self.fails(self.storage.stat(self.key), Damaged)
         await self.storage.quarantine(self.key)
         await self.fails(self.storage.stat(self.key), NotFound)
+        self.assertEqual(await self.storage.leftovers(time.time() + 3600), [])      # its image is kept
         await self.heals()
 
     async def test_token_ends(self) -> None:

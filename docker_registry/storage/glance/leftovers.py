@@ -42,9 +42,16 @@ class Lookout:
                 if not self._shelf.is_ours(image):
                     continue                    # whoever answers does not know how to filter by properties
                 key = image.properties.get(KEY, "")
-                if image.updated < before and image.id not in kept and not await self._is_held(key, image.id):
+                if image.updated < before and not kept & {image.id, key} and not await self._is_held(key, image.id):
                     found.append(Leftover(key, f"{IMAGE}{image.id}", image.updated))
         return found
+
+    async def is_left(self, leftover: Leftover) -> bool:
+        """Whether it is still one: what was listed may be old, and what was pushed since may have it."""
+        image = leftover.id.removeprefix(IMAGE)
+        self._held.pop(image, None)
+        kept = await self._records.taken_out()
+        return not kept & {image, leftover.key} and not await self._is_held(leftover.key, image)
 
     async def _is_held(self, key: str, image: str) -> bool:
         """A record that cannot be read may be of any image."""

@@ -54,7 +54,7 @@ class Mark:
 class Taken:
     """What was taken out of service.
 
-    :ivar image: that holds its bytes.
+    :ivar image: that holds its bytes; empty if the record could not be read.
     """
 
     key: str
@@ -131,20 +131,22 @@ class Records:
 
         :raises NotFound: there is none.
         """
+        taken = layout.glance_quarantine(str(time.time_ns()))
         try:
             found = await self.find(key)
         except Damaged:
+            await self._alternate.put(taken, _bytes(Taken(key, "")))
             await self._alternate.quarantine(layout.glance_image(key))
             return None
         if found is None:
             raise NotFound(key)
-        await self._alternate.put(layout.glance_quarantine(str(time.time_ns())), _bytes(Taken(key, found[0].image)))
+        await self._alternate.put(taken, _bytes(Taken(key, found[0].image)))
         await self.remove(key)
         return found[0]
 
     async def taken_out(self) -> set[str]:
-        """The images whose records were."""
-        return {taken.image async for taken in self._all(Taken, layout.glance_quarantine())}
+        """The images whose records were; and, where nobody could read which one it was, their keys."""
+        return {taken.image or taken.key async for taken in self._all(Taken, layout.glance_quarantine())}
 
     # What is to be moved
 

@@ -262,7 +262,8 @@ class GlanceStorage:
     @deferred
     async def remove_leftover(self, leftover: Leftover) -> None:
         if leftover.id.startswith(IMAGE):
-            await self._shelf.remove(leftover.id.removeprefix(IMAGE))
+            if await self._lookout.is_left(leftover):
+                await self._shelf.remove(leftover.id.removeprefix(IMAGE))
         else:
             await ILeftovers(self._alternate).remove_leftover(leftover)
 
