@@ -64,7 +64,7 @@ class Notifications:
         self._soon: IDelayedCall | None = None
         self._writing: Deferred[None] | None = None
         self._serving: Deferred[None] | None = None
-        self._is_full = self._stopping = False
+        self._is_full = self._is_stuck = self._stopping = False
         self._counted = counted
         self._senders = [Sender(clock, http, outbox, endpoint, counted) for endpoint in endpoints]
 
@@ -130,10 +130,13 @@ class Notifications:
             try:
                 gone = await self._outbox.add(entries) if entries else {}
             except DatabaseFailed as error:
-                self.log.warn("webhooks: events cannot be written: {error}; they wait in memory", error=str(error))
+                say = self.log.debug if self._is_stuck else self.log.warn
+                say("webhooks: events cannot be written: {error}; they wait in memory", error=str(error))
+                self._is_stuck = True
                 self._heard.extendleft(reversed(heard))
                 self._trim()
                 return
+            self._is_stuck = False
             self._counted("Events", len(entries))
             self._drop(sum(gone.values()), ", ".join(gone))
             for sender in self._senders:

@@ -46,6 +46,19 @@ class CasesTests(SynchronousTestCase):
         told = [second for second in range(2 * 3600) if self.cases.saw(kind(second), float(second)) is not None]
         self.assertEqual(told, [*range(10), *range(3600, 3610)])
 
+    def test_ends_are_of_the_ten(self) -> None:
+        """A mail is a mail, whatever it tells."""
+        for number in (*range(HOURLY - 1), 0):
+            self.cases.saw(kind(number), 0.0)
+        self.assertEqual(self.cases.ended(WINDOW), [Untold(kind(0), 1, 0.0, 0.0)])
+        self.assertIsNone(self.cases.saw(ONE, WINDOW))
+        self.cases = Cases()
+        self.cases.begun(FULL, 0.0)
+        for number in range(HOURLY - 2):
+            self.cases.saw(kind(number), 0.0)
+        self.assertIsNotNone(self.cases.over(FULL, 1.0))
+        self.assertIsNone(self.cases.saw(ONE, 1.0))
+
     def test_table_is_bounded(self) -> None:
         """And what is forgotten is counted."""
         for number in range(50):

@@ -76,6 +76,12 @@ class OursTests(FaultCase):
         assert found.asked is not None
         self.assertEqual(found.asked.id, "00ff")
 
+    def test_without_a_frame_of_ours(self) -> None:
+        """What we log is ours, wherever it comes from."""
+        Broken.log.failure("it failed", Failure(KeyError("from elsewhere")))
+        [found] = self.faults()
+        self.assertEqual((found.kind.name, found.kind.place), ("KeyError", ""))
+
     def test_same_kind(self) -> None:
         """Class, innermost frame of ours, route; nothing else of it."""
         for error, asked in ((KeyError("a"), None), (KeyError("b"), None), (KeyError("a"), Asked()), (OSError(), None)):
