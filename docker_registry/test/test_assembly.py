@@ -39,6 +39,14 @@ class BuildTests(SynchronousTestCase):
             (8 << 20, 101, 102, 103, 104.0, False, True, 0.0, 0.0),
         )
 
+    def test_several_share_limits(self) -> None:
+        """What all take together is what is configured; of one address each takes some (E8)."""
+        limits = {"connections": 1001, "body_memory": 100 << 20, "per_address": 60}
+        store = {"storage": "local", "storage_path": Path(self.mktemp()).absolute(), "secret_key": "s" * 32}
+        for workers, expected in ((2, (501, 50 << 20, 30)), (16, (63, 100 << 16, 10))):
+            found = web_limits(self.loaded(limits=limits, workers=workers, **store).config)
+            self.assertEqual((found.connections, found.body_memory, found.per_address), expected)
+
     def test_links(self) -> None:
         """Asked for each time where another process may remove them."""
         s3 = {"storage": "s3", "s3_bucket": "images", "s3_link_cache": 7.0}

@@ -16,9 +16,13 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
+from docker_registry.metrics.families import COLUMNS, PID
+from docker_registry.metrics.table import Table
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
+from docker_registry.storage.interface import ITaken
 from docker_registry.storage.memory import MemoryStorage
 from docker_registry.systemd import Notifier
 from docker_registry.test.registry_case import Direct
@@ -74,6 +78,21 @@ class Hand:
         self.is_ready = False
 
 
+@implementer(ITaken)
+class Taken(MemoryStorage):
+    """Takes its time to settle what a worker has left."""
+
+    def __init__(self, clock: Any) -> None:
+        super().__init__(clock)
+        self.settled: Deferred[None] = Deferred()
+
+    def keeper(self) -> int:
+        return -1
+
+    def settle(self, process: int) -> Deferred[None]:
+        return self.settled
+
+
 class SupervisorTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
@@ -104,15 +123,17 @@ class SupervisorTests(SynchronousTestCase):
             except BlockingIOError:
                 return said
 
-    def begin(self) -> Supervisor:
-        storage = MemoryStorage(self.reactor)
-        board = Board.make(2)
+    def begin(self, storage: MemoryStorage | None = None) -> Supervisor:
+        storage = storage or MemoryStorage(self.reactor)
+        self.table = Table(COLUMNS.width, memoryview(bytearray(3 * COLUMNS.width * 8)).cast("q"))
+        board = self.board = Board.make(2)
         self.addCleanup(os.close, board.fd)
         supervisor = Supervisor(
             self.reactor,
             make=self.make,
             board=board,
             workers=2,
+            table=self.table,
             storage=storage,
             registry=Registry(storage, Direct(), self.reactor, Settings(), self.reactor.seconds),
             endpoints=[],
@@ -184,6 +205,19 @@ class SupervisorTests(SynchronousTestCase):
             self.reactor.advance(max(PAUSES))
         self.assertIn("the workers end again and again, the last one with status 3: see above", self.lines())
 
+    def test_one_that_was_ready_counts_anew(self) -> None:
+        """What failed before it is long ago."""
+        for _ in range(2):
+            for _ in range(TRIES - 1):
+                self.hands[-2].end(3)
+                self.hands[-1].end(3)
+                self.reactor.advance(max(PAUSES))
+            for hand in self.hands[-2:]:
+                hand.ready()
+                hand.end(3)
+            self.reactor.advance(max(PAUSES))
+        self.assertIsNone(self.process.status)
+
     def test_no_restart_would_mend_it(self) -> None:
         self.hands[0].end(78)
         self.assertEqual(self.process.status, 78)
@@ -219,6 +253,33 @@ class SupervisorTests(SynchronousTestCase):
                 self.answer()
                 self.reactor.advance(TICK)
         self.assertEqual([hand.number for hand in self.hands], [1, 2, 1, 1])
+
+    def test_what_has_ended_is_seen_no_more(self) -> None:
+        """Neither by who asks for the workers, nor by the other one when it looks who has fewer connections."""
+        first, _ = self.serving()
+        other = Board(self.board.fd, 2)
+        other.connected(5)
+        Board(self.board.fd, 1).connected(9)
+        self.table.of(1)[PID.first] = first.pid
+        self.assertFalse(other.is_busier())
+        first.end(-9)
+        self.assertTrue(other.is_busier())
+        self.assertEqual(self.table.of(1)[PID.first], 0)
+
+    def test_what_it_left_is_settled_first(self) -> None:
+        """What it was making is durable before another one counts in its row."""
+        self.finish()
+        self.hands.clear()
+        storage = Taken(self.reactor)
+        self.supervisor = self.begin(storage)
+        first, _ = self.serving()
+        Board(self.board.fd, 1).making.begin("a/b")
+        first.end(-9)
+        self.reactor.advance(10)
+        self.assertEqual((len(self.hands), self.board.is_making(1)), (2, True))
+        storage.settled.callback(None)
+        self.reactor.advance(0)
+        self.assertEqual((len(self.hands), self.board.is_making(1)), (3, False))
 
     def test_watchdog(self) -> None:
         first, second = self.serving()

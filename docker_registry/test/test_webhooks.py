@@ -267,13 +267,16 @@ class DeliveryTests(Case):
         self.assertEqual(self.counted, {"Events": 6, "Failures": 6, "Successes": 6, "Dropped": 0})
 
     def test_redirect_is_not_followed(self) -> None:
-        """Nothing that an endpoint says sends events elsewhere (T41)."""
+        """Nothing that an endpoint says sends events elsewhere (T41); and they are not taken by that."""
         told = self.started()
         self.hook.status = 302
         self.hear(told, 1)
         self.clock.advance(GATHERED)
         self.assertEqual([url for _, url, _ in self.hook.requests], ["http://a/"])
         self.assertEqual(self.hook.taken, [])
+        self.hook.status = 200
+        self.clock.advance(1)
+        self.assertEqual(self.hook.sizes(), [1])
 
     def test_one_that_fails_does_not_hold_up_another(self) -> None:
         told = self.started(self.endpoint("a"), self.endpoint("b"))

@@ -236,6 +236,19 @@ class StopTests(WorkerCase):
         self.assertTrue((await self.ask(port)).startswith("HTTP/1.1 200 OK\r\n"))
         await self.stop(daemon)
 
+    @deferred
+    async def test_signals_that_are_the_parents(self) -> None:
+        """A terminal sends ^C to all of them, and many a script SIGHUP: a worker hears from its parent what to do."""
+        daemon, port = await self.all_ready()
+        first, second = self.pids(daemon).values()
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            os.kill(first, number)
+            with self.only(second):
+                self.assertTrue((await self.ask(port)).startswith("HTTP/1.1 200 OK\r\n"))
+        self.assertEqual([*self.pids(daemon).values()], [first, second])
+        self.assertNotIn(f"process {first}, ", daemon.said.seen)
+        await self.stop(daemon)
+
 
 class SystemdTests(WorkerCase):
     def listen(self) -> Systemd:
