@@ -232,9 +232,11 @@ class LookingTests(OldCase):
         await storage.get(self.key("a"))
         await self.left("b", meta_json="{")
         await self.fails(storage.get(self.key("b")), NotFound)
+        await storage.close()
         self.proxy.asked.clear()
         storage = await self.opened(self.project)
         await storage.get(self.key("a"))
+        await self.until(self.clock.getDelayedCalls)            # which is when it has been looked through
         (first, _) = self.proxy.seen("GET", r"/images\?")
         self.assertIn("created_at=lte", first.target)
         self.clock.advance(DAILY)
