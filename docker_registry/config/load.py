@@ -84,7 +84,7 @@ def _named_by(environ: Mapping[str, str]) -> str | None:
 def _warnings(path: str, config: Config) -> Iterator[str]:
     if os.stat(path).st_mode & stat.S_IWOTH:
         yield f"{path}: everybody may write to it"
-    for key in filter(None, map(tls_key, config.listen)):
+    for key in filter(None, dict.fromkeys(map(tls_key, (*config.listen, *config.admin_listen)))):
         if os.stat(key).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             yield f"{key}: a private key that others than its owner can read"
 

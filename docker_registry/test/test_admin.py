@@ -94,6 +94,14 @@ class HealthTests(Case):
         self.assertEqual(self.problem(), "the store does not work")
         self.assertLess(self.clock.seconds() - before, PATIENCE + 2)
 
+    def test_what_was_so_long_ago(self) -> None:
+        """Says nothing of today: nobody has tried the store since."""
+        self.assertEqual(self.problem(), "")
+        self.clock.pump([1] * 1000)
+        self.assertEqual([worker.store for worker in self.health.at_once().workers], ["unknown"])
+        self.store = None
+        self.assertEqual(self.problem(), "the store does not work")
+
     def test_fault_in_the_trial(self) -> None:
         self.store = ZeroDivisionError()
         self.assertEqual(self.problem(), "the store does not work")

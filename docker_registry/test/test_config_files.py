@@ -70,6 +70,9 @@ class TLSTests(ConfigCase):
         self.assertIn("privateKey cannot be read: No such file", self.problems(self.endpoint("none.pem")))
 
     def test_key_that_others_can_read(self) -> None:
-        os.chmod("key.pem", 0o644)
-        warnings = self.load(self.endpoint("key.pem")).warnings
-        self.assertEqual(warnings, ("key.pem: a private key that others than its owner can read",))
+        """Whichever listener it is for."""
+        warning = "key.pem: a private key that others than its owner can read"
+        for mode in (0o604, 0o640):
+            os.chmod("key.pem", mode)
+            for endpoint in (self.endpoint("key.pem"), self.endpoint("key.pem").replace("listen", "admin_listen")):
+                self.assertEqual(self.load(endpoint).warnings, (warning,))

@@ -217,6 +217,22 @@ class StreamTests(Case):
         self.assertTrue(answer.endswith(b"\r\n\r\n"))
         self.assertEqual((source.reads, source.closed), (0, 1))
 
+    def test_drained_meanwhile(self) -> None:
+        """It comes to its end, and then its connection does, though its head has promised another request (H1)."""
+        source = Bytes(b"", slow=True)
+        self.source(source, 2 * PIECE)
+        self.send(get("/a") + get("/late"))
+        source.give(bytes(PIECE))
+        drained = self.site.drain()
+        self.assertNoResult(drained)
+        source.give(bytes(PIECE))
+        answer = self.sent()
+        self.assertNotIn(b"Connection: close", answer)
+        self.assertEqual(len(answer.partition(b"\r\n\r\n")[2]), 2 * PIECE)
+        self.assertTrue(self.wire.ended)
+        self.successResultOf(drained)
+        self.assertEqual([request.path for request in self.requests], ["/a"])
+
     def test_nothing_is_read_for_a_client_that_reads_nothing(self) -> None:
         source = Bytes(bytes(4 * PIECE), slow=True)
         self.source(source, 4 * PIECE)
