@@ -113,7 +113,7 @@ def build(reactor: Any, loaded: Loaded, environ: Mapping[str, str]) -> RegistryS
     alerts = mail.alerts(reactor, loaded, watching.mails(table))
     what = parts(reactor, loaded, made, entrances(reactor, loaded), Process(reactor), Notifier(environ), alerts)
     service = RegistryService(reactor, **serving(reactor, loaded.config, made, what))
-    service.companions += admin(reactor, loaded, table, service.give_up)
+    service.companions += admin(reactor, loaded, made, service.reloads, service.give_up)
     return service
 
 
@@ -157,9 +157,7 @@ def parts(
     :param alerts: sees to it that exceptions are mailed, if they are.
     """
     config, reloads = loaded.config, Reloads()
-    for each in endpoints:
-        if tls_key(each.text):
-            reloads.add(f"the certificate of {each.text}", partial(each.reload, made.runner))
+    _renew(endpoints, made.runner, reloads)
     return {
         "storage": made.storage,
         "registry": made.registry,
@@ -173,6 +171,13 @@ def parts(
         "warnings": loaded.warnings,
         "companions": _those_that_are(alerts, watching.diversions(reactor, made.table, made.storage)),
     }
+
+
+def _renew(endpoints: Sequence[Entrance], runner: Threads, reloads: Reloads) -> None:
+    """Have certificates read again."""
+    for each in endpoints:
+        if tls_key(each.text):
+            reloads.add(f"the certificate of {each.text}", partial(each.reload, runner))
 
 
 def serving(reactor: Any, config: Config, made: Core, what: dict[str, Any]) -> dict[str, Any]:
@@ -219,13 +224,15 @@ def _those_that_are(*companions: Companion | None) -> list[Companion]:
 
 
 def admin(
-    reactor: Any, loaded: Loaded, table: Table | None, give_up: Callable[[Exception], None]
+    reactor: Any, loaded: Loaded, made: Core, reloads: Reloads, give_up: Callable[[Exception], None]
 ) -> list[Companion]:
     """Where operators ask, if anywhere."""
-    if table is None:
+    if made.table is None:
         return []
-    where = [partial(listen, each, each.text) for each in entrances(reactor, loaded, loaded.config.admin_listen)]
-    return [AdminListener(reactor, time.monotonic, table, where, give_up)]
+    endpoints = entrances(reactor, loaded, loaded.config.admin_listen)
+    _renew(endpoints, made.runner, reloads)
+    where = [partial(listen, each, each.text) for each in endpoints]
+    return [AdminListener(reactor, time.monotonic, made.table, where, give_up)]
 
 
 def entrances(

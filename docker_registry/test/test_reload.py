@@ -48,7 +48,8 @@ class ReloadTests(WorkerCase):
         self.listen = (
             f"ssl:0:interface=127.0.0.1:privateKey={self.directory}/key.pem:certKey={self.directory}/cert.pem"
         )
-        self.configure(f"'{self.listen}', 'tcp:0:interface=127.0.0.1'", access_log_file=f"{self.directory}/access")
+        self.configure(f"'{self.listen}', 'tcp:0:interface=127.0.0.1'", access_log_file=f"{self.directory}/access",
+                       admin_listen=f"['{self.listen}']")
 
     async def begun(self) -> tuple[Daemon, int, int]:
         """A daemon that logs into a file, and its ports: with TLS and without."""
@@ -63,9 +64,13 @@ class ReloadTests(WorkerCase):
         pids = list(self.pids_in(Path(self.log).read_text()).values())
         for other in [[pid for pid in pids if pid != each] for each in pids] or [[]]:
             with self.only(*other):
-                pem = await deferToThread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=30)
-            shown.add(x509.load_pem_x509_certificate(pem.encode()).serial_number)
+                shown.add(await self.serial(port))
         return shown
+
+    async def serial(self, port: int) -> int:
+        """Of the certificate that is shown."""
+        pem = await deferToThread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=30)
+        return x509.load_pem_x509_certificate(pem.encode()).serial_number
 
     async def reload(self, daemon: Daemon) -> None:
         """Ask for it, and wait until every process has."""
@@ -78,9 +83,12 @@ class ReloadTests(WorkerCase):
     async def test_certificate(self) -> None:
         daemon, secure, _ = await self.begun()
         self.assertEqual(await self.serials(secure), {1})
+        admin = int((await self.appears(self.log, r"health and metrics on 127.0.0.1:(\d+)"))[1])
+        self.assertEqual(await self.serial(admin), 1)
         make_certificate(Path(self.directory), serial=2)
         await self.reload(daemon)
         self.assertEqual(await self.serials(secure), {2})
+        self.assertEqual(await self.serial(admin), 2)
         Path(self.directory, "cert.pem").write_text("none")
         await self.reload(daemon)
         self.assertEqual(await self.serials(secure), {2})

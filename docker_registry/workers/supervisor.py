@@ -310,5 +310,5 @@ def build(
         table=table,
         **parts(reactor, loaded, made, endpoints, Process(reactor), Notifier(environ), alerts),
     )
-    service.companions += admin(reactor, loaded, table, service.give_up)
+    service.companions += admin(reactor, loaded, made, service.reloads, service.give_up)
     return service
