@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredLock, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -148,6 +148,24 @@ class Shield:
         else:
             idle.callback(None)
         return idle
+
+
+class Background:
+    """Work whose end nobody waits for. What it fails with is for it to say."""
+
+    def __init__(self) -> None:
+        self._running: Deferred[Any] | None = None
+
+    def begin(self, work: Coroutine[Deferred[Any], Any, None]) -> None:
+        """Start ``work``; what was begun before has ended."""
+        self._running = Deferred.fromCoroutine(work)
+        self._running.addErrback(lambda failure: failure.trap(CancelledError))
+
+    def stop(self) -> None:
+        """It ends where it waits. May be called at any time."""
+        if self._running is not None:
+            self._running.cancel()
+            self._running = None
 
 
 class Turns(Generic[K]):

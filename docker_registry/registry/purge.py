@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from docker_registry.deferreds import outcomes
+from docker_registry.deferreds import Background, outcomes
 from docker_registry.errors import StorageError, StoreUnavailable, UploadUnknown
 from docker_registry.names import Repository, UploadId
 from docker_registry.registry.catalogue import Catalogue
@@ -53,21 +52,18 @@ class UploadPurge:
         self._seen = now()
         self._jumps: list[tuple[float, float]] = []
         self._next: IDelayedCall | None = None
-        self._round: Deferred[None] | None = None
+        self._round = Background()
 
     def start(self) -> None:
         self._next = None
-        self._round = Deferred.fromCoroutine(self._go())
-        self._round.addErrback(lambda failure: failure.trap(CancelledError))
+        self._round.begin(self._go())
 
     def stop(self) -> None:
         """No further round; one that is running ends at its next step."""
         if self._next is not None:
             self._next.cancel()
             self._next = None
-        if self._round is not None:
-            self._round.cancel()
-            self._round = None
+        self._round.stop()
 
     async def _go(self) -> None:
         try:

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from docker_registry.deferreds import outcomes
+from docker_registry.deferreds import Background, outcomes
 from docker_registry.errors import NotFound, StorageError
 from docker_registry.names import Repository, Tag
 from docker_registry.registry.catalogue import Catalogue
@@ -83,20 +83,17 @@ class Rounds:
         self._descriptions = descriptions
         self._recorder = recorder
         self._refresh = refresh
-        self._running: Deferred[None] | None = None
+        self._running = Background()
         self._worked = clock.seconds()
         self._told = clock.seconds()
         self._repositories = self._found_tags = self._unread = 0
 
     def start(self) -> None:
-        self._running = Deferred.fromCoroutine(self._go())
-        self._running.addErrback(lambda failure: failure.trap(CancelledError))
+        self._running.begin(self._go())
 
     def stop(self) -> None:
         """A round that is running ends at its next step."""
-        if self._running is not None:
-            self._running.cancel()
-            self._running = None
+        self._running.stop()
 
     async def _go(self) -> None:
         while True:

@@ -105,5 +105,4 @@ class Gathered:
                 self.log.failure("{count} requests could not be recorded", count=len(these))
 
 
-
 _NONE = [b""]

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from docker_registry.deferreds import Background
 from docker_registry.errors import OutageKnown, StorageError
 from docker_registry.storage.http import Crowded
 
@@ -46,7 +47,7 @@ class Diversion:
         self._clock = clock
         self._now = now
         self._probe = probe
-        self._probing: Deferred[None] | None = None
+        self._probing = Background()
         self._waiting: list[Deferred[None]] = []
 
     @property
@@ -68,8 +69,7 @@ class Diversion:
             "Glance fails: {reason}. Pushes go to storage_alternate until it works again; what only Glance has cannot "
             "be pulled meanwhile", reason=self.reason, alert=KIND, alert_state="begun",
         )
-        self._probing = Deferred.fromCoroutine(self._until_it_works())
-        self._probing.addErrback(lambda failure: failure.trap(CancelledError))
+        self._probing.begin(self._until_it_works())
 
     async def _until_it_works(self) -> None:
         pause = FIRST
@@ -92,7 +92,6 @@ class Diversion:
     def _works(self) -> None:
         seconds = self._now() - self.since
         self.reason, self.since = "", 0.0
-        self._probing = None
         self.log.info("Glance works again after {seconds:.0f} s; in this time {count} objects were diverted by this "
                       "process", seconds=seconds, count=self.diverted, alert=KIND, alert_state="over")
         waiting, self._waiting = self._waiting, []
@@ -107,6 +106,4 @@ class Diversion:
             await waiting
 
     def stop(self) -> None:
-        if self._probing is not None:
-            self._probing.cancel()
-            self._probing = None
+        self._probing.stop()

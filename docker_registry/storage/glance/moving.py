@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from docker_registry.deferreds import Background
 from docker_registry.digest import Hash, new_hash
 from docker_registry.errors import Damaged, NotFound, StorageError, StoreUnavailable
 from docker_registry.storage import layout
@@ -45,17 +46,14 @@ class Rounds:
         self._diversion = diversion
         self._move = move
         self._failed: dict[str, float] = {}         # marks that could not be moved, and when they are tried again
-        self._running: Deferred[None] | None = None
+        self._running = Background()
 
     def begin(self) -> None:
-        self._running = Deferred.fromCoroutine(self._go())
-        self._running.addErrback(lambda failure: failure.trap(CancelledError))
+        self._running.begin(self._go())
 
     def stop(self) -> None:
         """What is on its way stays where it was."""
-        if self._running is not None:
-            self._running.cancel()
-            self._running = None
+        self._running.stop()
 
     async def _go(self) -> None:
         while True:

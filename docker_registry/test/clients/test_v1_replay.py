@@ -45,6 +45,12 @@ class ReplayCase(V1Case):
             self.assertEqual([(each.id, each.json) for each in pulled], [(each.id, each.json) for each in pushed])
             self.assertEqual(contents([each.archive for each in pulled]), contents([each.archive for each in pushed]))
 
+    def everybody(self) -> None:
+        """Each client gets what any of them has pushed."""
+        for name, kind in KINDS.items():
+            repository = f"{self.name}/{name}"
+            self.assertPulls(self.pushed_by(kind, repository), repository)
+
     def directory(self) -> Path:
         directory = Path(tempfile.mkdtemp(prefix="v1-"))
         self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
