@@ -99,7 +99,7 @@ class ImageTags:
         self._shield = shield
         self._events = events
         self._known: OrderedDict[Digest, _Seen] = OrderedDict()
-        self._preparing: Shared[tuple[Repository, Tag], Digest | None] = Shared()
+        self._preparing: Shared[tuple[Repository, Tag, bool], Digest | None] = Shared()
 
     # Reading
 
@@ -255,7 +255,7 @@ class ImageTags:
         if image is None:
             raise NotFound("it names no image")
         prepared = await self._preparing(
-            (repository, tag), lambda: self._shield(self._prepare(repository, tag, image, is_pushed))
+            (repository, tag, is_pushed), lambda: self._shield(self._prepare(repository, tag, image, is_pushed))
         )
         return prepared or await self._tags.resolve(repository, tag)
 
@@ -269,7 +269,7 @@ class ImageTags:
                           repository=str(repository), tag=str(tag), reason=_reason(error))
             raise NotFound(_reason(error)) from None
         async with self._locks.held(repository):
-            if await self._stands_for(repository, tag) != image:
+            if not await self._is_wanted(repository, tag, image, made.digest if is_pushed else None):
                 return None
             blobs = {made.config_digest, *made.layers}
             await together(*(Deferred.fromCoroutine(self._blobs.link(repository, digest)) for digest in blobs))
@@ -280,12 +280,16 @@ class ImageTags:
             ))
         return made.digest
 
-    async def _stands_for(self, repository: Repository, tag: Tag) -> ImageId | None:
-        """The image that a tag names which has no link."""
-        with suppress(NotFound):
-            await self._tags.linked(repository, tag)
-            return None
-        return await self._old_image(repository, tag)
+    async def _is_wanted(self, repository: Repository, tag: Tag, image: ImageId, pushed: Digest | None) -> bool:
+        """Whether a tag still names an image, and has no link.
+
+        :param pushed: the manifest of a tag that was set just now: where a pull was faster and gave it its link,
+            nobody has been told yet that it was pushed.
+        """
+        try:
+            return await self._tags.linked(repository, tag) == pushed
+        except NotFound:
+            return await self._old_image(repository, tag) == image
 
     async def _make(self, image: ImageId) -> Made:
         """The manifest of an image.

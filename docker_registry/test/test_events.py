@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.internet.defer import Deferred
 
 from docker_registry.digest import Digest
@@ -71,6 +73,30 @@ class EventTests(ImageCase):
         )
         self.now(self.registry.image_tags.delete(APP, LATEST))
         self.told(events.TagDeleted(APP, LATEST))
+
+    def test_pulled_before_it_is_made(self) -> None:
+        """By another process, which makes the manifest: that it was pushed is told by the one that was pushed to."""
+        self.put_json("a")
+        self.push_image("a")
+        other = self.open()
+
+        async def pull(event: Event) -> None:
+            if isinstance(event, events.TagSet):
+                await other.tags.resolve(APP, LATEST)
+
+        self.registry.events.subscribe(pull)
+        elsewhere: list[Event] = []
+
+        async def hear(event: Event) -> None:
+            elsewhere.append(event)
+
+        other.events.subscribe(hear)
+        self.tag("a")
+        digest = self.now(self.registry.tags.linked(APP, LATEST))
+        found = self.now(self.registry.manifests.read(digest))
+        made = events.ManifestMade(APP, digest, len(found.content), found.document, LATEST, is_pushed=True)
+        self.assertEqual(elsewhere, [replace(made, is_pushed=False)])
+        self.told(events.TagSet(APP, LATEST, image_id("a")), made)
 
     def test_access(self) -> None:
         self.now(self.registry.set_private(APP, True))
