@@ -246,7 +246,9 @@ def why_not_usable(path: Path) -> str | None:
     if not os.path.isdir(there):
         return "not a directory" if there == path else f"{there} is not a directory"
     if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
-        return f"{'not' if there == path else f'{there} is not'} writable for {_user()}"
+        sealed = os.statvfs(there).f_flag & os.ST_RDONLY
+        why = ": its file system is read-only, or ReadWritePaths in systemd's unit does not name it" if sealed else ""
+        return f"{'not' if there == path else f'{there} is not'} writable for {_user()}{why}"
     return None
 
 

@@ -139,6 +139,13 @@ class UnitTests(SynchronousTestCase):
             self.assertEqual(service[name], value, name)
         for name in ("MemoryMax", "LimitNOFILE", "SystemCallFilter"):
             self.assertIn(name, service)
+        self.assertNotIn("MemoryDenyWriteExecute", service, "cffi's callbacks need such memory: there would be no TLS")
+
+    def test_loses_no_line(self) -> None:
+        """journald takes an interval of 0 for its own limit, by which it drops most of a busy registry's log."""
+        service = self.section("service", "Service")
+        self.assertGreater(int(service["LogRateLimitIntervalSec"]), 0)
+        self.assertGreaterEqual(int(service["LogRateLimitBurst"]), 1_000_000)
 
     def test_systemd_takes_it(self) -> None:
         analyze = shutil.which("systemd-analyze")
