@@ -8,7 +8,7 @@ image's, with the JSON that it was pushed for. From then on nothing of the image
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.logger import Logger
@@ -53,6 +53,8 @@ class ImagePushes:
         self._intake = intake
         self._locks = locks
         self._shield = shield
+        self.completed: Callable[[ImageId], None] = lambda image: None
+        """Told of each image that became whole."""
 
     async def put_json(self, image: ImageId, content: bytes, checksum: str | None = None) -> None:
         """Begin an image, or begin it again.
@@ -166,6 +168,7 @@ class ImagePushes:
         await self._remove(layout.image_in_progress(image), layout.image_checksum(image))
         await self._storage.delete_tree(layout.image_pushed(image))
         self.log.info("pushed image {image}: {size} bytes", image=str(image), size=pushed.layer.size)
+        self.completed(image)
 
     async def _confirmed(self, pushed: Pushed, offered: Sequence[str]) -> Pushed | None:
         """With all that is known of it, if one of its sums is ``offered``.

@@ -35,15 +35,16 @@ from docker_registry.errors import (
 from docker_registry.names import ImageId, Repository, Tag
 from docker_registry.registry import bridge
 from docker_registry.registry.blobs import Blobs
-from docker_registry.registry.bridge import Made
 from docker_registry.registry.catalogue import Catalogue
 from docker_registry.registry.events import Events, ManifestMade, TagDeleted, TagSet
+from docker_registry.registry.imagemaking import make
 from docker_registry.registry.imagepushes import ImagePushes
-from docker_registry.registry.images import Image, Images
+from docker_registry.registry.images import Images
 from docker_registry.registry.locks import Locks
 from docker_registry.registry.manifests import Manifest, Manifests
 from docker_registry.registry.old import OldStore
 from docker_registry.registry.tags import Tags
+from docker_registry.registry.untold import Untold
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IStorage
 
@@ -70,6 +71,14 @@ class _Seen:
     child: Digest | None = None
 
 
+class _Unfinished(NotFound):
+    """:ivar image: that is still in progress."""
+
+    def __init__(self, error: ImageInProgress) -> None:
+        super().__init__(_reason(error))
+        self.image = ImageId(str(error))
+
+
 class ImageTags:
     log = Logger()
 
@@ -86,6 +95,7 @@ class ImageTags:
         locks: Locks,
         shield: Shield,
         events: Events,
+        untold: Untold,
     ) -> None:
         self._storage = storage
         self._images = images
@@ -98,8 +108,9 @@ class ImageTags:
         self._locks = locks
         self._shield = shield
         self._events = events
+        self._untold = untold
         self._known: OrderedDict[Digest, _Seen] = OrderedDict()
-        self._preparing: Shared[tuple[Repository, Tag, bool], Digest | None] = Shared()
+        self._preparing: Shared[tuple[Repository, Tag], Digest | None] = Shared()
 
     # Reading
 
@@ -233,42 +244,79 @@ class ImageTags:
             await self._old.put_tag(repository, tag, str(image))
             await self._tags.release(repository, tag)
             await self._events.tell(TagSet(repository, tag, image))
-        self._shield(self._prepare_soon(repository, tag))
+        self._shield(self._prepare_soon(repository, tag, image))
 
-    async def _prepare_soon(self, repository: Repository, tag: Tag) -> None:
+    async def _prepare_soon(self, repository: Repository, tag: Tag, image: ImageId) -> None:
         """Nobody waits for this: what fails is tried again when somebody does."""
         try:
-            await self.prepare(repository, tag, is_pushed=True)
+            await self._prepare_pushed(repository, tag, image)
         except (NotFound, CancelledError):
             self.log.debug("{repository}:{tag} is not for v2 yet", repository=str(repository), tag=str(tag))
         except StorageError:
             self.log.failure("{repository}:{tag} could not be prepared for v2; its first pull tries again",
                              repository=str(repository), tag=str(tag))
 
-    async def prepare(self, repository: Repository, tag: Tag, is_pushed: bool = False) -> Digest:
+    async def _prepare_pushed(self, repository: Repository, tag: Tag, image: ImageId) -> None:
+        """As `_prepare`, of a tag that was set just now; it waits for what is missing."""
+        missing: ImageId | None = None
+        while True:
+            try:
+                await self._prepare(repository, tag, image, is_pushed=missing is None)
+                return
+            except _Unfinished as error:
+                if error.image == missing:
+                    raise
+                # It is noted, and then looked at again: it may have become whole between the two.
+                missing = error.image
+                await self._wait_for(repository, tag, image, missing)
+
+    async def _wait_for(self, repository: Repository, tag: Tag, image: ImageId, missing: ImageId) -> None:
+        async with self._locks.held(repository):
+            if await self._old_image(repository, tag) == image:
+                await self._untold.note(repository, tag, missing)
+
+    def completed(self, image: ImageId) -> None:
+        """Make the manifests of those tags that waited for an image which is whole now; nobody waits for this."""
+        self._shield(self._prepare_waiting(image))
+
+    async def _prepare_waiting(self, image: ImageId) -> None:
+        try:
+            async for repository, tag in self._untold.take(image):
+                top = await self._old_image(repository, tag)
+                if top is not None and await self._untold.has(repository, tag):
+                    await self._prepare_soon(repository, tag, top)
+        except StorageError:
+            self.log.failure("tags that waited for {image} could not be prepared for v2; their first pulls try again",
+                             image=str(image))
+
+    async def prepare(self, repository: Repository, tag: Tag) -> Digest:
         """Give a tag that names an image its link. What docker-registry 0.x left is not changed.
 
-        :param is_pushed: whether it was set just now.
         :raises NotFound: there is none, or no manifest can describe what it stands for; the text is for an operator.
         """
         image = await self._old_image(repository, tag)
         if image is None:
             raise NotFound("it names no image")
         prepared = await self._preparing(
-            (repository, tag, is_pushed), lambda: self._shield(self._prepare(repository, tag, image, is_pushed))
+            (repository, tag), lambda: self._shield(self._prepare(repository, tag, image, is_pushed=False))
         )
         return prepared or await self._tags.resolve(repository, tag)
 
     async def _prepare(self, repository: Repository, tag: Tag, image: ImageId, is_pushed: bool) -> Digest | None:
-        """``None`` if the tag was set or deleted meanwhile: then nothing is done to the repository."""
+        """``None`` if the tag was set or deleted meanwhile: then nothing is done to the repository.
+
+        :param is_pushed: whether it was set just now; it may have been set before, and wait.
+        """
         try:
-            made = await self._make(image)
+            made = await make(self._storage, self._images, image)
         except (LayerInvalid, ImageUnknown, ImageInProgress, ImageInvalid) as error:
             level = LogLevel.debug if isinstance(error, ImageInProgress) else LogLevel.warn
             self.log.emit(level, "{repository}:{tag} cannot be served by v2: {reason}",
                           repository=str(repository), tag=str(tag), reason=_reason(error))
-            raise NotFound(_reason(error)) from None
+            raise (_Unfinished(error) if isinstance(error, ImageInProgress) else NotFound(_reason(error))) from None
         async with self._locks.held(repository):
+            waits = await self._untold.has(repository, tag)
+            is_pushed = is_pushed or waits
             if not await self._is_wanted(repository, tag, image, made.digest if is_pushed else None):
                 return None
             blobs = {made.config_digest, *made.layers}
@@ -278,35 +326,20 @@ class ImageTags:
             await self._events.tell(ManifestMade(
                 repository, made.digest, len(manifest.content), manifest.document, tag, is_pushed
             ))
+            if waits:
+                await self._untold.forget(repository, tag)
         return made.digest
 
     async def _is_wanted(self, repository: Repository, tag: Tag, image: ImageId, pushed: Digest | None) -> bool:
         """Whether a tag still names an image, and has no link.
 
-        :param pushed: the manifest of a tag that was set just now: where a pull was faster and gave it its link,
-            nobody has been told yet that it was pushed.
+        :param pushed: the manifest of a tag of which nobody has been told yet that it was pushed: a pull may have been
+            faster, and given it its link.
         """
         try:
             return await self._tags.linked(repository, tag) == pushed
         except NotFound:
             return await self._old_image(repository, tag) == image
-
-    async def _make(self, image: ImageId) -> Made:
-        """The manifest of an image.
-
-        :raises LayerInvalid: none can describe it.
-        """
-        top: dict[str, Any] = {}
-        history, layers = [], []
-        for each in reversed(await self._images.ancestry(image)):
-            found = await self._images.get(each)
-            layers.append(await self._images.layer(found))
-            top = _members(found)
-            history.append(bridge.entry_of(top, layers[-1]))
-        made = bridge.manifest_of(top, history, layers)
-        await self._storage.put(layout.blob(made.config_digest), made.config)
-        await self._storage.put(layout.image_manifest(image), str(made.digest).encode())
-        return made
 
     # Deleting
 
@@ -341,20 +374,6 @@ class ImageTags:
         if not await self.is_known(repository):
             raise RepositoryUnknown(str(repository))
         await self._manifests.delete_all(repository)
-
-
-def _members(image: Image) -> dict[str, Any]:
-    """What is said of an image. An old store may have what not everybody would read alike: v1 passes that on.
-
-    :raises LayerInvalid: that.
-    """
-    try:
-        members = strictjson.loads(image.content)
-    except ValueError as error:
-        raise LayerInvalid(f"the JSON of {image.id} cannot be used: {error}") from None
-    if not isinstance(members, dict):
-        raise LayerInvalid(f"the JSON of {image.id} is no object")
-    return members
 
 
 def _reason(error: Exception) -> str:

@@ -36,6 +36,7 @@ from docker_registry.registry.rounds import Rounds
 from docker_registry.registry.settings import Settings
 from docker_registry.registry.shared import Shared
 from docker_registry.registry.tags import Tags
+from docker_registry.registry.untold import Untold
 from docker_registry.registry.uploads import Uploads
 from docker_registry.registry.walk import Walk
 from docker_registry.storage import layout
@@ -82,7 +83,8 @@ class Registry:
         self._database = Database(cache, runner, records.SCHEMA, records.VERSION)
         written = Records(self._database)
         self.catalogue = Catalogue(walk, written, self.old)
-        self.tags = Tags(storage, self.old)
+        untold = Untold(storage)
+        self.tags = Tags(storage, self.old, untold)
         self.blobs = Blobs(storage, now, self.catalogue, self.events, settings.link_belief)
         self.uploads = Uploads(
             storage, runner, now, settings, self.blobs, self._shield, locks, shared.uploads, self.events
@@ -97,8 +99,9 @@ class Registry:
         self.image_lists = ImageLists(self.old, locks, self._shield)
         self.image_tags = ImageTags(
             storage, self.images, self.image_pushes, self.manifests, self.tags, self.blobs, self.old, self.catalogue,
-            locks, self._shield, self.events,
+            locks, self._shield, self.events, untold,
         )
+        self.image_pushes.completed = self.image_tags.completed
         self.tags.prepare = self.image_tags.prepare
         self.referrers = Referrers(storage, self.manifests, self.tags)
         descriptions = Descriptions(storage, runner, self.manifests, self.images, self.tags, self.old)

@@ -16,6 +16,7 @@ from docker_registry.digest import Digest
 from docker_registry.errors import Damaged, DigestInvalid, ImageIdInvalid, NotFound
 from docker_registry.names import ImageId, Repository, Tag
 from docker_registry.registry.old import OldStore
+from docker_registry.registry.untold import Untold
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IStorage
 
@@ -26,9 +27,10 @@ SLICE = 200
 class Tags:
     log = Logger()
 
-    def __init__(self, storage: IStorage, old: OldStore) -> None:
+    def __init__(self, storage: IStorage, old: OldStore, untold: Untold) -> None:
         self._storage = storage
         self._old = old
+        self._untold = untold
         self.prepare: Callable[[Repository, Tag], Coroutine[Deferred[Any], Any, Digest]] | None = None
         """Makes the manifest of an old tag, or raises `NotFound`."""
 
@@ -137,6 +139,7 @@ class Tags:
             await self._old.remove_tag(repository, tag)
         except NotFound:
             return False
+        await self._untold.forget(repository, tag)
         return True
 
     async def remove_all(self, repository: Repository, digest: Digest) -> list[Tag]:

@@ -11,6 +11,7 @@
         _manifests/tags/<tag>/current/link                        the one truth about a tag
         _manifests/tags/<tag>/index/<alg>/<hex>/link              what the tag has been
         _manifests/referrers/<alg>/<hex>/<alg>/<hex>/link         subject, then what refers to it; ours
+        _manifests/awaited/<tag>                                  the image that a tag of protocol v1 waits for; ours
         _uploads/<uuid>/data, state                               sessions; the state is ours
     images/<id>/
       json, ancestry, _checksum, _inprogress                      of protocol v1, as docker-registry 0.x kept them
@@ -18,6 +19,7 @@
       _layer                                                      digest, size, diff id, sums of the layer; ours
       _pushed/<digest>                                            the same of a layer that nobody has confirmed; ours
       _manifest                                                   what a tag on the image stands for; ours
+      _awaited/<hash>                                             a tag that waits until the image is whole; ours
     images/_uploads/<uuid>                                        layers while they are pushed; ours
     repositories/<ns>/<name>/tag_<tag>, _index_images, ...        of docker-registry 0.x; a ``tag_`` file counts only
                                                                   while the link above is absent
@@ -119,6 +121,11 @@ def referrer_link(name: Repository, subject: Digest, digest: Digest) -> str:
     return f"{referrer(name, subject, digest)}/link"
 
 
+def awaited_by_tag(name: Repository, tag: Tag) -> str:
+    """Names an image: nobody was told yet that the tag was pushed, since the image is not whole."""
+    return f"{REPOSITORIES}/{name}/_manifests/awaited/{tag}"
+
+
 def uploads(name: Repository) -> str:
     return f"{REPOSITORIES}/{name}/_uploads"
 
@@ -184,6 +191,15 @@ def image_pushed_layer(image: ImageId, digest: Digest) -> str:
 def image_manifest(image: ImageId) -> str:
     """The digest of the manifest that the image and its ancestors make."""
     return f"{IMAGES}/{image}/_manifest"
+
+
+def image_awaited(image: ImageId) -> str:
+    """Tags that wait until it is whole."""
+    return f"{IMAGES}/{image}/_awaited"
+
+
+def image_awaited_by(image: ImageId, name: Repository, tag: Tag) -> str:
+    return f"{image_awaited(image)}/{hashlib.sha256(f'{name}:{tag}'.encode()).hexdigest()}"
 
 
 def layer_uploads() -> str:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from docker_registry.digest import Digest
-from docker_registry.errors import ManifestUnknown
+from docker_registry.errors import ManifestUnknown, NotFound
 from docker_registry.names import Tag
 from docker_registry.registry import events
 from docker_registry.registry.events import Event
 from docker_registry.test.registry_case import LATEST, OTHER, REPOSITORY
 from docker_registry.test.test_images import REPOSITORY as APP
-from docker_registry.test.test_images import ImageCase, image_id
+from docker_registry.test.test_images import ImageCase, image_id, layer, payload
 
 
 class EventTests(ImageCase):
@@ -59,20 +59,101 @@ class EventTests(ImageCase):
 
     def test_v1(self) -> None:
         """A tag stands for an image, and then for the manifest that it makes."""
-        self.put_json("a")
-        self.tag("a")
-        self.told(events.TagSet(APP, LATEST, image_id("a")))
         self.push_image("a")
-        digest = self.now(self.registry.tags.resolve(APP, LATEST))
-        found = self.now(self.registry.manifests.read(digest))
-        self.told(events.ManifestMade(APP, digest, len(found.content), found.document, LATEST, is_pushed=False))
         self.tag("a")
-        self.told(
-            events.TagSet(APP, LATEST, image_id("a")),
-            events.ManifestMade(APP, digest, len(found.content), found.document, LATEST, is_pushed=True),
-        )
+        self.told(events.TagSet(APP, LATEST, image_id("a")), self.made())
+        self.now(self.registry.tags.resolve(APP, LATEST))
         self.now(self.registry.image_tags.delete(APP, LATEST))
         self.told(events.TagDeleted(APP, LATEST))
+
+    def made(self, tag: Tag = LATEST, is_pushed: bool = True) -> events.ManifestMade:
+        """What is told of the manifest that a tag stands for."""
+        digest = self.now(self.registry.tags.linked(APP, tag))
+        found = self.now(self.registry.manifests.read(digest))
+        return events.ManifestMade(APP, digest, len(found.content), found.document, tag, is_pushed)
+
+    def test_tag_before_its_image(self) -> None:
+        """That it was pushed is told when the image is whole, once, and nothing is left of the waiting."""
+        self.put_json("a")
+        self.tag("a")
+        self.tag("a", Tag("b"))
+        self.told(*(events.TagSet(APP, tag, image_id("a")) for tag in (LATEST, Tag("b"))))
+        self.fails(self.registry.tags.resolve(APP, LATEST), NotFound)
+        self.push_image("a")
+        made = [self.made(), self.made(Tag("b"))]
+        self.assertCountEqual(self.heard, made)
+        self.heard.clear()
+        for tag in (LATEST, Tag("b")):
+            self.now(self.registry.tags.resolve(APP, tag))
+        self.told()
+        self.assertEqual([key for key in self.keys() if "awaited" in key], [])
+
+    def test_tag_before_its_ancestors(self) -> None:
+        """Whichever of them is whole last, in another process; what was noted survives the process that did it."""
+        self.put_json("a")
+        self.put_json("b", "a")
+        self.put_json("c", "b")
+        self.tag("c")
+        self.registry = self.open()
+        self.heard.clear()
+        self.registry.events.subscribe(self.hear)
+        for name, parent in (("c", "b"), ("a", None), ("b", "a")):
+            self.told()
+            self.push_image(name, parent)
+        self.told(self.made())
+        self.assertEqual([key for key in self.keys() if "awaited" in key], [])
+
+    def test_whole_while_it_is_noted(self) -> None:
+        """The image may become whole between the look at it and the note that it is missing."""
+        described = self.put_json("a")
+        self.put_layer("a", layer("a"))
+        note = self.registry.image_tags._untold.note
+
+        async def late(*waiting: Any) -> None:
+            self.confirm("a", payload(described, layer("a")))
+            await note(*waiting)
+
+        self.patch(self.registry.image_tags._untold, "note", late)
+        self.tag("a")
+        self.told(events.TagSet(APP, LATEST, image_id("a")), self.made())
+        self.assertEqual([key for key in self.keys() if "awaited" in key], [])
+
+    def test_first_pull_of_what_waited(self) -> None:
+        """The process that made the image whole died before it made the manifest: a pull does, and tells of it."""
+        described = self.put_json("a")
+        self.put_layer("a", layer("a"))
+        self.tag("a")
+        self.pushes.completed = lambda image: None
+        self.confirm("a", payload(described, layer("a")))
+        self.told(events.TagSet(APP, LATEST, image_id("a")))
+        self.registry = self.open()
+        self.registry.events.subscribe(self.hear)
+        for _ in range(2):
+            self.now(self.registry.tags.resolve(APP, LATEST))
+        self.told(self.made())
+
+    def test_does_not_wait_any_more(self) -> None:
+        """A tag that was set or deleted meanwhile: of the image that it waited for nothing is told."""
+        self.push_image("other")
+        for number, change in enumerate((
+            lambda: self.now(self.registry.image_tags.delete(APP, LATEST)),
+            lambda: self.push(self.image(b"layer", repository=APP), LATEST, APP),
+            lambda: self.tag("other"),
+        )):
+            self.put_json(f"a{number}")
+            self.tag(f"a{number}")
+            change()
+            self.heard.clear()
+            self.push_image(f"a{number}")
+            self.told()
+            self.assertEqual([key for key in self.keys() if "awaited" in key], [])
+
+    def test_old_store(self) -> None:
+        """Of what docker-registry 0.x left nobody is told that it was pushed, when somebody pulls it."""
+        self.push_image("a")
+        self.successResultOf(self.storage.put(f"repositories/{APP}/tag_latest", str(image_id("a")).encode()))
+        self.now(self.registry.tags.resolve(APP, LATEST))
+        self.told(self.made(is_pushed=False))
 
     def test_pulled_before_it_is_made(self) -> None:
         """By another process, which makes the manifest: that it was pushed is told by the one that was pushed to."""
@@ -92,11 +173,8 @@ class EventTests(ImageCase):
 
         other.events.subscribe(hear)
         self.tag("a")
-        digest = self.now(self.registry.tags.linked(APP, LATEST))
-        found = self.now(self.registry.manifests.read(digest))
-        made = events.ManifestMade(APP, digest, len(found.content), found.document, LATEST, is_pushed=True)
-        self.assertEqual(elsewhere, [replace(made, is_pushed=False)])
-        self.told(events.TagSet(APP, LATEST, image_id("a")), made)
+        self.assertEqual(elsewhere, [self.made(is_pushed=False)])
+        self.told(events.TagSet(APP, LATEST, image_id("a")), self.made())
 
     def test_access(self) -> None:
         self.now(self.registry.set_private(APP, True))

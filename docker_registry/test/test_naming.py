@@ -204,3 +204,12 @@ class NamingTests(ImageCase):
             self.assertEqual(self.names.called, expected if is_pushed else {})
         self.now(self.registry.image_tags.delete(APP, LATEST))
         self.assertCalled()
+
+    def test_v1_before_the_image_is_whole(self) -> None:
+        self.put_json("a")
+        self.now(self.registry.image_tags.set(APP, LATEST, image_id("a")))
+        self.assertCalled()
+        self.push_image("a")
+        self.settle()
+        key = layout.blob(self.now(self.registry.tags.linked(APP, LATEST)))
+        self.assertEqual(self.names.called, {f"{APP}:latest": key})

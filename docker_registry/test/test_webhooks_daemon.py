@@ -19,7 +19,7 @@ from docker_registry.deferreds import deferred
 from docker_registry.test.clients.daemon import Process, Registry, free_port, wait_for_port
 from docker_registry.test.clients.tools import need
 from docker_registry.test.clients.v1_clients import Docker15
-from docker_registry.test.clients.v1_images import chain
+from docker_registry.test.clients.v1_images import chain, payload_sum
 from docker_registry.test.process_case import LISTENING, ProcessCase, reactor
 
 LAYER = b"layer" * 10
@@ -216,6 +216,28 @@ class WebhookTests(WebhookCase):
         self.assertEqual(first["target"], pushed["target"])
         self.assertEqual(second["target"], pushed["target"])
         self.assertEqual(deleted["target"], {"repository": "some/app", "tag": "latest"})
+
+    @deferred
+    async def test_tag_before_its_image(self) -> None:
+        """A client of v1 that tags first: the push is told of when the image is whole, once."""
+        self.configure()
+        daemon, port = await self.started()
+        image, layer = chain()[0], Docker15("").layer_of(chain()[0])
+        for path, body, headers in (
+            (f"images/{image.id}/json", image.json, ()),
+            ("repositories/some/app/tags/latest", f'"{image.id}"'.encode(), ()),
+            (f"images/{image.id}/layer", layer, ()),
+            (f"images/{image.id}/checksum", b"", (f"X-Docker-Checksum-Payload: {payload_sum(image.json, layer)}",)),
+        ):
+            self.assertEqual(self.hook.events, [])
+            self.assertIn(" 200 ", await self.ask(port, f"PUT /v1/{path}", *headers, body=body))
+        await self.hook.until(1)
+        self.assertIn(" 200 ", await self.ask(port, "GET /v2/some/app/manifests/latest"))
+        await self.hook.until(2)
+        await self.stop(daemon)
+        self.assertEqual([each["action"] for each in self.hook.events], ["push", "pull"])
+        pushed, pulled = (each["target"] for each in self.hook.events)
+        self.assertEqual((pushed["tag"], pushed["digest"]), ("latest", pulled["digest"]))
 
     @deferred
     async def test_with_what_is_configured(self) -> None:
