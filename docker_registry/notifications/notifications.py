@@ -136,6 +136,8 @@ class Notifications:
                 self._heard.extendleft(reversed(heard))
                 self._trim()
                 return
+            if self._is_stuck:
+                self.log.info("webhooks: events are written again")
             self._is_stuck = False
             self._counted("Events", len(entries))
             self._drop(sum(gone.values()), ", ".join(gone))
@@ -175,19 +177,24 @@ class Notifications:
         finally:
             for each in sending:
                 each.cancel()
-            if lock >= 0:
-                os.close(lock)
+            _release(lock)
 
     async def _turn(self) -> int:
         """Wait until no other process of the daemon sends."""
+        is_stuck = False
         while True:
             try:
-                lock = await self._outbox.take()
-                if lock is not None:
-                    await self._outbox.keep_only([endpoint.name for endpoint in self._endpoints])
-                    return lock
+                lock = await self._take()
             except DatabaseFailed as error:
-                self.log.warn("webhooks: nothing can be sent: {error}", error=str(error))
+                say = self.log.debug if is_stuck else self.log.warn
+                say("webhooks: nothing can be sent: {error}", error=str(error))
+                is_stuck = True
+            else:
+                if is_stuck:
+                    self.log.info("webhooks: events can be sent again")
+                is_stuck = False
+                if lock is not None:
+                    return lock
             waiting: Deferred[None] = Deferred()
             alarm = self._clock.callLater(TURN, waiting.callback, None)
             try:
@@ -195,3 +202,21 @@ class Notifications:
             finally:
                 if alarm.active():
                     alarm.cancel()
+
+    async def _take(self) -> int | None:
+        """:returns: as `Outbox.take`.
+        :raises DatabaseFailed: this process does not send.
+        """
+        lock = await self._outbox.take()
+        if lock is not None:
+            try:
+                await self._outbox.keep_only([endpoint.name for endpoint in self._endpoints])
+            except BaseException:
+                _release(lock)
+                raise
+        return lock
+
+
+def _release(lock: int) -> None:
+    if lock >= 0:
+        os.close(lock)

@@ -115,9 +115,11 @@ class Database:
             raise DatabaseFailed(f"{self._directory}: {error.strerror}") from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as error:
             os.close(fd)
-            return None
+            if isinstance(error, BlockingIOError):
+                return None
+            raise DatabaseFailed(f"{self._directory}/.reading: {error.strerror}") from error
         return fd
 
     async def close(self) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from docker_registry.notifications.outbox import Entry, Outbox
 from docker_registry.notifications.sender import BATCH, POLL, Endpoint
 from docker_registry.notifications.wire import MEDIA_TYPE, MOST_BYTES, Facts, Source, facts, write
 from docker_registry.registry import events
+from docker_registry.registry.database import DatabaseFailed
 from docker_registry.registry.documents import Descriptor, Document
 from docker_registry.test.registry_case import Direct
 
@@ -175,6 +179,8 @@ class Hook:
 
 
 class Case(SynchronousTestCase):
+    kind = Outbox
+
     def setUp(self) -> None:
         self.clock = Clock()
         self.hook = Hook()
@@ -192,7 +198,7 @@ class Case(SynchronousTestCase):
         })
 
     def notifications(self, *endpoints: Endpoint) -> Notifications:
-        outbox = Outbox(self.directory, Direct(), self.most)
+        outbox = self.kind(self.directory, Direct(), self.most)
         told = Notifications(
             self.clock, Direct(), self.hook, outbox, endpoints or (self.endpoint(),), SOURCE, lambda: 1e9,
             counted=lambda what, count: self.counted.update({what: count}),
@@ -377,6 +383,55 @@ class KeptTests(Case):
         self.clock.advance(POLL)
         self.assertEqual(self.hook.sizes(), [2, 3, 4])
         self.assertEqual(self.counted["Dropped"], 1)
+        self.assertIn("webhooks: events are written again", self.said("info"))
+
+    def test_outbox_cannot_be_locked(self) -> None:
+        """It is said once, and when it is over."""
+        self.directory.write_text("no directory")
+        told = self.started()
+        self.clock.pump([TURN] * 5)
+        warned = [f"webhooks: nothing can be sent: {self.directory}: File exists"]
+        self.assertEqual(self.said("warn"), warned)
+        self.hear(told, 1)
+        self.directory.unlink()
+        self.clock.pump([TURN] * 2)
+        self.assertEqual(self.hook.sizes(), [1])
+        self.assertEqual(self.said("info"), ["webhooks: events can be sent again"])
+
+    def test_no_locks(self) -> None:
+        """As where they are on a network: what cannot be locked is asked for again, and nothing stays open."""
+        self.patch(fcntl, "flock", self.no_lock)
+        opened = len(os.listdir("/proc/self/fd"))
+        told = self.started()
+        self.clock.pump([TURN] * 5)
+        self.assertEqual(len(os.listdir("/proc/self/fd")), opened)
+        self.assertEqual(self.said("warn"), [
+            f"webhooks: nothing can be sent: {self.directory}/.reading: {os.strerror(errno.ENOLCK)}",
+        ])
+        self.assertTrue(told.hears_pulls)
+
+    def no_lock(self, *_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    def test_locked_and_not_usable(self) -> None:
+        """A process that is to send, and cannot, leaves it to others; itself in the end."""
+        class Broken(Outbox):
+            broken = 2
+
+            async def keep_only(self, endpoints: Sequence[str]) -> None:
+                if self.broken:
+                    self.broken -= 1
+                    raise DatabaseFailed("disk I/O error")
+                await super().keep_only(endpoints)
+
+        self.patch(self, "kind", Broken)
+        told = self.started()
+        self.hear(told, 1)
+        self.clock.advance(TURN)
+        self.assertEqual(self.hook.sizes(), [])
+        self.clock.advance(TURN)
+        self.assertEqual(self.hook.sizes(), [1])
+        self.assertEqual(self.said("warn"), ["webhooks: nothing can be sent: disk I/O error"])
 
     def test_disk_fails_to_the_end(self) -> None:
         told = self.started()
