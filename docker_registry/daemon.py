@@ -84,7 +84,7 @@ class Daemon(Service):
         self._became = became
         self._ports: list[IListeningPort] = []
         self._started: Deferred[None] | None = None
-        self._asked = self._is_ready = False
+        self._asked = self._is_ready = self._is_hindered = False
         self._reloading = DeferredLock()
         self._pings = LoopingCall(self._ping)
         self._pings.clock = reactor
@@ -119,13 +119,19 @@ class Daemon(Service):
         """
         raise NotImplementedError
 
+    @property
+    def _is_to_start(self) -> bool:
+        """Whether nobody has asked it to stop, and nothing hinders it."""
+        return bool(self.running) and not self._is_hindered
+
     async def _listen(self, factory: Factory) -> None:
         for text, endpoint in self._endpoints:
-            if self.running:
+            if self._is_to_start:
                 self._ports.append(await listen(endpoint, text, factory))
 
     def give_up(self, error: Exception) -> None:
-        """End the process, since it cannot start for that reason."""
+        """End the process, since it cannot start for that reason; nothing more is opened."""
+        self._is_hindered = True
         if isinstance(error, CannotStart | StorageError):
             self.log.critical("cannot start: {reason}", reason=str(error))
             self._process.stop(1 if isinstance(error, StorageError) and _may_pass(error) else EXIT_STATUS)

@@ -72,7 +72,7 @@ class RegistryService(Daemon):
             guest.start()
             self._received.append(guest)
         await self._listen(self._site)
-        if self.running:
+        if self._is_to_start:
             self._registry.start(self._periodic)
             self._say_ready()
             if self._notifier.interval:

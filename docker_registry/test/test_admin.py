@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectError
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import globalLogPublisher
@@ -305,6 +306,37 @@ class DaemonTests(ProcessCase):
         self.assertEqual(await daemon.ended, 78)
         reason = f"cannot start: cannot listen on tcp:{admin}:interface=127.0.0.1: Address already in use"
         self.assertIn(reason, daemon.said.seen)
+
+    @deferred
+    async def test_second_port_in_use(self) -> None:
+        """Nothing is left of the first one."""
+        _, _, admin = await self.begin()
+        self.write(f"x: {{storage: memory, listen: ['tcp:0'], admin_listen: ['unix:admin.sock', 'tcp:{admin}']}}")
+        daemon = self.twistd()
+        self.assertEqual(await daemon.ended, 78)
+        self.assertIn(f"cannot start: cannot listen on tcp:{admin}: Address already in use", daemon.said.seen)
+        self.assertNotIn("listening on", daemon.said.seen)      # not even for a moment (H5)
+        self.assertFalse(Path(self.directory, "admin.sock").exists())
+
+    @deferred
+    async def test_two_endpoints(self) -> None:
+        """Both say the same, and both are closed at the end; with workers, too."""
+        for more in ("", ", workers: 2, secret_key: s"):
+            await self.both_answer(more)
+
+    async def both_answer(self, more: str) -> None:
+        self.write(f"x: {{storage_path: ./images, listen: ['tcp:0:interface=127.0.0.1'], "
+                   f"admin_listen: ['unix:admin.sock:mode=600', 'tcp:0:interface=127.0.0.1']{more}}}")
+        daemon = self.twistd()
+        port = int((await daemon.said.until(r"health and metrics on 127.0.0.1:(\d+)"))[1])
+        await daemon.said.until("try: docker push")
+        for where in (f"unix:{self.directory}/admin.sock", port):
+            self.assertIn(" 200 OK", await self.ask(where, "GET /readyz"))
+            self.assertRegex(await self.ask(where, "GET /metrics"), r"(?m)^registry_http_connections\S* 0\.0$")
+        await self.stop(daemon)
+        self.assertFalse(Path(self.directory, "admin.sock").exists())
+        await self.assertFailure(Deferred.fromCoroutine(self.connect(port)), ConnectError)
+        self.assertNotIn("Traceback", daemon.said.seen + daemon.complained.seen)
 
     @deferred
     async def test_socket_file(self) -> None:

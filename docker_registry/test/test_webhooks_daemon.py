@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
@@ -20,7 +23,7 @@ from docker_registry.test.clients.daemon import Process, Registry, free_port, wa
 from docker_registry.test.clients.tools import need
 from docker_registry.test.clients.v1_clients import Docker15
 from docker_registry.test.clients.v1_images import chain, payload_sum
-from docker_registry.test.process_case import LISTENING, ProcessCase, reactor
+from docker_registry.test.process_case import LISTENING, TWISTD, ProcessCase, reactor
 
 LAYER = b"layer" * 10
 CONFIG = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
@@ -33,6 +36,8 @@ MANIFEST = json.dumps({
                 "digest": f"sha256:{sha256(LAYER).hexdigest()}"}],
 }).encode()
 TOKEN = "hunter2-Marker"
+IMPATIENT = "from docker_registry.notifications import notifications; notifications.TURN = 0.2\n"
+"""Before `TWISTD`: a disk that failed is tried again soon."""
 
 
 def digest(content: bytes) -> str:
@@ -342,3 +347,52 @@ class WebhookTests(WebhookCase):
         await self.push(port, "a")
         await self.hook.until(1)
         await self.stop(daemon)
+
+
+class DiskTests(WebhookCase):
+    """The outbox is on a small file system of its own."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.disk = Path(self.directory, "outbox")
+        self.disk.mkdir()
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", self.disk], capture_output=True, check=False
+        )
+        if done.returncode:
+            raise SkipTest("a small file system cannot be mounted here: run as root")
+        self.addCleanup(subprocess.run, ["umount", "--lazy", self.disk], check=True)
+
+    @deferred
+    async def test_fills_up(self) -> None:
+        """What happens meanwhile waits in memory, comes after what was written before, and nothing comes twice."""
+        self.hook.status = 503
+        self.write("x: " + json.dumps({
+            "storage_path": "./images", "listen": ["tcp:0:interface=127.0.0.1"],
+            "notifications": {"outbox": str(self.disk), "endpoints": [
+                {"name": "hook", "url": f"http://127.0.0.1:{self.port}/", "backoff": 1, "threshold": 1},
+            ]},
+        }))
+        daemon = self.run_program(IMPATIENT + TWISTD, [
+            "--nodaemon", "--pidfile=", "docker-registry", "--config=c.yml", "--flavor=x",
+        ])
+        port = int((await daemon.said.until(LISTENING))[1].rpartition(":")[2])
+        await self.push(port, "a")
+        await daemon.said.until("webhook hook: events are not taken: it answered 503; they wait")
+        rest = self.disk / "rest"
+        with contextlib.suppress(OSError), rest.open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        await self.push(port, "b")
+        await daemon.said.until("webhooks: events cannot be written: .* they wait in memory")
+        await self.push(port, "c")
+        rest.unlink()
+        await daemon.said.until("webhooks: events are written again")
+        await self.push(port, "d")
+        self.hook.status = 200
+        await self.hook.until(4)
+        await self.push(port, "e")
+        await self.hook.until(5)
+        await self.stop(daemon)
+        self.assertEqual([*self.repositories()], [*"abcde"])
+        self.assertEqual(daemon.said.seen.count("events cannot be written"), 1)

@@ -140,12 +140,25 @@ class KillTests(WorkerCase):
 
     @deferred
     async def test_parent(self) -> None:
-        """C11: its workers stop by themselves, and the next daemon waits for that."""
+        """C11: its workers stop by themselves, at once, and the next daemon waits for that."""
+        await self.succeeded(signal.SIGKILL)
+
+    @deferred
+    async def test_parent_that_was_stopping(self) -> None:
+        """Its workers let requests come to their end when nobody is left who could have them hurry."""
+        await self.succeeded(signal.SIGTERM, signal.SIGKILL)
+
+    async def succeeded(self, *numbers: int) -> None:
+        """A parent with a request on its way gets these signals; what another daemon finds."""
+        self.configure(grace=3600)
         daemon, port = await self.all_ready()
         pids = self.pids(daemon).values()
         location, content = await self.session(port), self.content()
         upload = await self.begin_second(port, location, content)
-        daemon.kill(signal.SIGKILL)
+        for number in numbers:
+            daemon.kill(number)
+            if number == signal.SIGTERM:
+                await daemon.said.until("requests in flight: 1")
         following, port = await self.all_ready()
         self.assertEqual([pid for pid in pids if is_running(pid)], [])
         await upload.closed

@@ -110,7 +110,7 @@ class Supervisor(Daemon):
         for port, (text, _) in zip(self._ports, self._endpoints, strict=False):
             if not isinstance(port, Acceptor):
                 raise CannotStart(f"{text} cannot be shared: set workers: 1")
-        if self.running:
+        if self._is_to_start:
             self._registry.start()
             self._pings.start((self._notifier.patience or PATIENCE) / TICKS, now=False)
             for place in self._places:
