@@ -24,7 +24,14 @@ LARGEST = 16 << 20
 
 
 class NoAnswer(Exception):
-    """The text says who does not answer, and why."""
+    """The text says who does not answer, and why.
+
+    :ivar hangs: whether somebody is there, and says nothing.
+    """
+
+    def __init__(self, said: str, hangs: bool = False) -> None:
+        super().__init__(said)
+        self.hangs = hangs
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,9 @@ def ask(endpoint: str) -> Answer:
         status, standing = _get(place, "/readyz")
         _, metrics = _get(place, "/metrics")
         return Answer(endpoint, status == 200, _object(standing), dict(_figures(metrics.decode("utf-8"))))
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except TimeoutError:
+        raise NoAnswer(f"{endpoint}: no answer within {PATIENCE:g} s", hangs=True) from None
+    except (OSError, http.client.HTTPException, ValueError, LookupError) as error:
         raise NoAnswer(f"{endpoint}: {getattr(error, 'strerror', None) or error or 'no answer'}") from None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -29,16 +29,16 @@ def status(config: str | None, flavor: str | None, as_json: bool) -> None:
     Example: docker-registry status --config config.yml --flavor prod
     """
     found = loaded(config, flavor)
-    reasons: list[str] = []
+    failures: list[NoAnswer] = []
     for endpoint in found.config.admin_listen:
         try:
             answer = ask(endpoint)
         except NoAnswer as error:
-            reasons.append(str(error))
+            failures.append(error)
             continue
         _tell(answer, as_json)
         raise SystemExit(0 if answer.is_ready else NOT_READY)
-    _tell_by_store(found, reasons, as_json)
+    _tell_by_store(found, failures, as_json)
 
 
 def _tell(answer: Answer, as_json: bool) -> None:
@@ -104,21 +104,21 @@ def _shown(name: str, number: int) -> str:
     return str(number)
 
 
-def _tell_by_store(found: Loaded, reasons: list[str], as_json: bool) -> None:
+def _tell_by_store(found: Loaded, failures: Sequence[NoAnswer], as_json: bool) -> None:
     """What can be said when nobody answers."""
     path = found.config.storage_path if found.config.beneath == "local" else None
     pid = holder(path) if path is not None else None
+    runs = pid is not None or any(each.hangs for each in failures)
+    reasons = [str(each) for each in failures]
     if not found.config.admin_listen:
         reasons.append("admin_listen is empty: nobody can be asked")
     if as_json:
-        print_json({"running": pid is not None, "ready": None, "reason": "; ".join(reasons), "pid": pid})
-    elif pid is None:
-        click.echo("not running, as far as can be told")
+        print_json({"running": runs, "ready": None, "reason": "; ".join(reasons), "pid": pid})
     else:
-        click.echo(f"running: process {pid} has {path}")
-    if not as_json:
+        click.echo(f"running: process {pid} has {path}" if pid is not None else
+                   f"{'running, and hangs' if runs else 'not running'}, as far as can be told")
         for reason in reasons:
             click.echo(f"  {reason}")
-    if pid is None:
+    if not runs:
         raise SystemExit(NOT_RUNNING)
     raise SystemExit(NOT_READY if found.config.admin_listen else 0)

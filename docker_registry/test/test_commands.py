@@ -117,6 +117,10 @@ class SchemaTests(SynchronousTestCase):
             self.assertTrue(option["description"], name)
 
 
+HASTY = "from docker_registry.commands import asking; asking.PATIENCE = 0.3\n"
+"""Before `SERVE`: waits less long for a registry that hangs."""
+
+
 class ReachableTests(SynchronousTestCase):
     def test_endpoints(self) -> None:
         for text, place in [
@@ -134,9 +138,9 @@ class StatusTests(ProcessCase):
     def configure(self, admin: str, storage: str = "storage_path: ./images") -> None:
         self.write(f"x: {{{storage}, listen: ['{LISTEN}'], admin_listen: [{admin}], shutdown_grace: 5}}")
 
-    async def status(self, *options: str) -> tuple[int, str]:
+    async def status(self, *options: str, program: str = SERVE) -> tuple[int, str]:
         """What the command ends with, and says."""
-        asking: Daemon = self.run_program(SERVE, ["status", "-c", "c.yml", "-f", "x", *options])
+        asking: Daemon = self.run_program(program, ["status", "-c", "c.yml", "-f", "x", *options])
         status = await asking.ended
         self.assertNotIn("Traceback", asking.complained.seen)
         return status, asking.said.seen
@@ -189,6 +193,23 @@ class StatusTests(ProcessCase):
         self.assertEqual(status, 0)
         self.assertRegex(said, r"\Arunning: process \d+ has \S+/images\n  admin_listen is empty")
         await self.stop(daemon)
+
+    @deferred
+    async def test_hangs(self) -> None:
+        """It takes connections and does not answer: it runs, and does not serve, whether its store says who has it."""
+        for storage, said in (("storage_path: ./images", r"running: process \d+ has \S+/images\n"),
+                              ("storage: memory", "running, and hangs, as far as can be told\n")):
+            self.configure("'tcp:0:interface=127.0.0.1'", storage)
+            daemon = self.twistd()
+            admin = (await daemon.said.until(r"health and metrics on 127.0.0.1:(\d+)"))[1]
+            await daemon.said.until("listening on")
+            self.configure(f"'tcp:{admin}:interface=127.0.0.1'", storage)
+            daemon.kill(signal.SIGSTOP)
+            status, output = await self.status(program=HASTY + SERVE)
+            self.assertEqual(status, 1, output)
+            self.assertRegex(output, rf"\A{said}  tcp:{admin}:interface=127.0.0.1: no answer within 0.3 s\n\Z")
+            daemon.kill(signal.SIGCONT)
+            await self.stop(daemon)
 
     @deferred
     async def test_somebody_else(self) -> None:
