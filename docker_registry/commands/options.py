@@ -15,7 +15,8 @@ from docker_registry.config.load import Loaded, load
 from docker_registry.config.problems import EXIT_STATUS, ConfigError
 
 CONFIG = click.option(
-    "--config", "-c", metavar="FILE", help="YAML file of flavors [$DOCKER_REGISTRY_CONFIG, or the sample]."
+    "--config", "-c", metavar="FILE", help="YAML file of flavors [$DOCKER_REGISTRY_CONFIG, or the sample].",
+    type=click.Path(readable=False),            # which is for completion: what is wrong with it is said by `loaded`
 )
 FLAVOR = click.option("--flavor", "-f", metavar="NAME", help="Flavor to run [$SETTINGS_FLAVOR, or dev].")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")

@@ -48,6 +48,14 @@ class HelpTests(SynchronousTestCase):
         environ = {"_DOCKER_REGISTRY_COMPLETE": "fish_complete", "COMP_WORDS": "docker-registry st", "COMP_CWORD": "st"}
         self.assertIn("status", CliRunner(env=environ).invoke(main, prog_name="docker-registry").output)
 
+    def test_completion_knows_files(self) -> None:
+        """As what a configuration may be, which bash then looks for by itself."""
+        environ = {"_DOCKER_REGISTRY_COMPLETE": "bash_complete", "COMP_CWORD": "3"}
+        for name in ("serve", "check-config", "status", "mail-test", "warm", "leftovers"):
+            environ["COMP_WORDS"] = f"docker-registry {name} --config "
+            result = CliRunner(env=environ).invoke(main, prog_name="docker-registry")
+            self.assertEqual(result.output, "file,\n")
+
 
 class CheckTests(SynchronousTestCase):
     def setUp(self) -> None:
