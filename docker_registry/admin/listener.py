@@ -37,7 +37,7 @@ class AdminListener:
         entrances: Sequence[Entrance],
         give_up: Callable[[Exception], None],
     ) -> None:
-        self._site = site(reactor, Admin(Health(reactor, now, table), collectors(table)))
+        self._site = site(reactor, Admin(Health(reactor, now, table), collectors(table), now))
         self._entrances = entrances
         self._give_up = give_up
         self._ports: list[IListeningPort] = []

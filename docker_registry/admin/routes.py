@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -25,12 +27,20 @@ _JSON: Headers = [(b"Content-Type", b"application/json"), *_COMMON]
 _app = Klein()
 
 
-class Admin:
-    """:param metrics: all of them."""
+TOGETHER = 0.1
+"""Seconds in which all who want metrics get the same: to write them takes milliseconds, and who pushes waits."""
 
-    def __init__(self, health: Health, metrics: CollectorRegistry) -> None:
+
+class Admin:
+    """:param metrics: all of them.
+    :param now: seconds by a clock that is never set.
+    """
+
+    def __init__(self, health: Health, metrics: CollectorRegistry, now: Callable[[], float]) -> None:
         self._health = health
         self._metrics = metrics
+        self._now = now
+        self._written: tuple[float, str, bytes] = (-math.inf, "", b"")      # when, in which form, and what
         self.handle = Application(self, _app, _phrase).handle
 
     @_app.route("/livez", methods=["GET"])
@@ -54,7 +64,11 @@ class Admin:
     async def metrics(self, request: Request) -> None:
         accepted = (request.header(b"accept") or b"").decode("latin-1")
         encode, content_type = choose_encoder(accepted)
-        request.answer(200, [(b"Content-Type", content_type.encode("ascii")), *_COMMON], encode(self._metrics))
+        since, form, content = self._written
+        if form != content_type or self._now() - since >= TOGETHER:
+            content = encode(self._metrics)
+            self._written = self._now(), content_type, content
+        request.answer(200, [(b"Content-Type", content_type.encode("ascii")), *_COMMON], content)
 
 
 def site(reactor: Any, admin: Admin) -> Site:

@@ -6,9 +6,11 @@ import json
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import Metric
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectError
 from twisted.internet.task import Clock
@@ -18,8 +20,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.admin.health import SILENT, Health
 from docker_registry.admin.listener import collectors
-from docker_registry.admin.routes import Admin, site
+from docker_registry.admin.routes import TOGETHER, Admin, site
 from docker_registry.deferreds import deferred
+from docker_registry.metrics.exposition import TableCollector
 from docker_registry.metrics.families import COLUMNS
 from docker_registry.metrics.pulse import FRESH, INTEREST, PATIENCE, Pulse
 from docker_registry.metrics.table import Table
@@ -173,7 +176,9 @@ class AnswerTests(SiteCase):
         super().setUp()
         self.table = Table(COLUMNS.width)
         self.pulse = Pulse(self.clock, self.clock.seconds, self.table, works=lambda: succeed(""))
-        admin = Admin(Health(self.clock, self.clock.seconds, self.table), collectors(self.table))
+        admin = Admin(
+            Health(self.clock, self.clock.seconds, self.table), collectors(self.table), self.clock.seconds
+        )
         self.site = site(self.clock, admin)
         self.channel, self.wire = self.connect()
         self.pulse.start()
@@ -233,6 +238,26 @@ class AnswerTests(SiteCase):
         answer = self.sent()
         self.assertIn(b"Content-Type: application/openmetrics-text", answer)
         self.assertTrue(answer.endswith(b"# EOF\n"))
+
+    def test_many_scrapes(self) -> None:
+        """Who asks at the same time gets the same, so that however many there are those who push hardly wait."""
+        written: list[object] = []
+        made = TableCollector.collect
+
+        def collect(collector: TableCollector) -> Iterator[Metric]:
+            written.append(collector)
+            return made(collector)
+
+        self.patch(TableCollector, "collect", collect)
+        for number in range(1, 4):
+            for _ in range(20):
+                self.send(get("/metrics"))
+            answer = self.sent()
+            self.assertEqual(self.statuses(answer), [200] * 20)
+            self.assertEqual(len(written), number)
+            self.clock.advance(2 * TOGETHER)
+        self.send(get("/metrics", "Accept: application/openmetrics-text; version=1.0.0") + get("/metrics"))
+        self.assertEqual(self.sent().count(b"# EOF\n"), 1)
 
     def test_says_nothing_of_the_machine(self) -> None:
         for path in ("/livez", "/readyz", "/debug/health", "/nowhere"):
