@@ -35,6 +35,10 @@ class MotoGroupTests(Moto, manifests.GroupTests):
     pass
 
 
+class MotoSha512GroupTests(Moto, manifests.Sha512GroupTests):
+    """To a store the two are keys of other names: one of the stores has these."""
+
+
 class MotoRefusedTests(Moto, manifests.RefusedTests):
     pass
 
