@@ -228,7 +228,13 @@ class StoreUnavailable(StorageError):
 
 
 class Transient(StoreUnavailable):
-    """The next try may succeed."""
+    """The next try may succeed.
+
+    :ivar is_last: whether there have been as many tries as help: whoever made them inside of another's does not have
+        them made again by him.
+    """
+
+    is_last = False
 
 
 class OutageKnown(StoreUnavailable):

@@ -50,7 +50,8 @@ class Retries:
                 return await attempt(end - self._clock.seconds())
             except Transient as error:
                 pause = self._uniform(0.0, FIRST * 2 ** (number - 1))
-                if once or number == TRIES or self._clock.seconds() + pause >= end:
+                if once or error.is_last or number == TRIES or self._clock.seconds() + pause >= end:
+                    error.is_last = error.is_last or not once
                     raise
                 self.log.debug("try {number} failed: {error}", number=number, error=error)
             await deferLater(self._clock, pause)

@@ -273,6 +273,17 @@ class RetriesTests(SynchronousTestCase):
         self.failureResultOf(done, Transient)
         self.assertEqual(len(self.left), TRIES)
 
+    def test_inside_of_others(self) -> None:
+        """As when a request needs a login first: the login is tried five times, not twenty-five."""
+
+        async def login(left: float) -> None:
+            await self.retries(self._fail)
+
+        done = Deferred.fromCoroutine(self.retries(login))
+        self.clock.pump([0.1] * 76)
+        self.failureResultOf(done, Transient)
+        self.assertEqual(len(self.left), TRIES)
+
     def test_has_a_limit_of_time(self) -> None:
         async def hang(left: float) -> None:
             self.left.append(left)
