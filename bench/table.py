@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from bench.rounds import MIB, Result, Sample, Target
 
@@ -45,18 +45,23 @@ def _cells(result: Result, compared: bool, columns: int) -> list[str]:
     cells.append(_value(result.ours))
     if compared:
         ratio = result.ratio
-        cells += [_value(result.theirs), "" if ratio is None else f"{number(ratio)}x"]
+        cells += [_beside(_value, result), "" if ratio is None else f"{number(ratio)}x"]
     cells += [_reach(result), _cpu(result.ours)]
     if compared:
-        cells.append(_cpu(result.theirs))
+        cells.append(_beside(_cpu, result))
     cells.append(_peak(result.ours))
     if compared:
-        cells.append(_peak(result.theirs))
+        cells.append(_beside(_peak, result))
     return [*cells, _gap(result.ours)]
 
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _beside(cell: Callable[[Sequence[Sample]], str], result: Result) -> str:
+    """Empty where nothing stands beside ours."""
+    return cell(result.theirs) if result.theirs else ""
 
 
 def _value(samples: Sequence[Sample]) -> str:
