@@ -42,12 +42,25 @@ def destination(reactor: Any, twistd: Mapping[str, Any], shared: bool) -> Destin
     return Destination(textFileLogObserver(file), file.reopen)
 
 
-def _rotated(reactor: Any, path: str) -> LogFile:
+def _rotated(reactor: Any, path: str) -> RotatedFile:
     """As twistd has it: begun anew at 1 MB, and for each SIGUSR1."""
-    file: LogFile = LogFile.fromFullPath(path)
+    file: RotatedFile = RotatedFile.fromFullPath(path)
     if not signal.getsignal(signal.SIGUSR1):
         signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
     return file
+
+
+class RotatedFile(LogFile):
+    """Twisted's closes what is open before it opens the next: one that cannot be opened ended the log for good."""
+
+    def reopen(self) -> None:
+        """:raises CannotReload: it cannot be opened; what was open stays so."""
+        before = self._file
+        try:
+            self._openFile()
+        except OSError as error:
+            raise CannotReload(f"{self.path}: {error.strerror}") from None
+        before.close()
 
 
 class SharedFile:

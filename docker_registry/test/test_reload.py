@@ -51,10 +51,10 @@ class ReloadTests(WorkerCase):
         self.configure(f"'{self.listen}', 'tcp:0:interface=127.0.0.1'", access_log_file=f"{self.directory}/access",
                        admin_listen=f"['{self.listen}']")
 
-    async def begun(self) -> tuple[Daemon, int, int]:
+    async def begun(self, log: str = "log") -> tuple[Daemon, int, int]:
         """A daemon that logs into a file, and its ports: with TLS and without."""
-        daemon = self.twistd(options=("--pidfile=", "--logfile=log"))
-        self.log = f"{self.directory}/log"
+        daemon = self.twistd(options=("--pidfile=", f"--logfile={log}"))
+        self.log = f"{self.directory}/{log}"
         found = await self.appears(self.log, r"listening on 127.0.0.1:(\d+), 127.0.0.1:(\d+)(?: with 2 workers)?, stor")
         return daemon, int(found[1]), int(found[2])
 
@@ -117,6 +117,23 @@ class ReloadTests(WorkerCase):
         await self.stop(daemon)
         self.assertEqual(Path(self.log).read_text().count("#info] stopped"), self.workers + (self.workers > 1))
         self.assertNotIn("stopped", Path(self.directory, "log.1").read_text())
+
+    @deferred
+    async def test_log_file_that_cannot_be_opened(self) -> None:
+        """Its directory is gone: the old file goes on, and says so; when there is one again it is found."""
+        logs = Path(self.directory, "logs")
+        logs.mkdir()
+        daemon, _, _ = await self.begun("logs/log")
+        logs.rename(f"{logs}.1")
+        daemon.kill(signal.SIGHUP)
+        every = "(?s)" + ".*".join(["the log stays as it was: [^\n]*/logs/log: No such file or directory\n"] * (
+            self.workers + (self.workers > 1)))
+        await self.appears(f"{logs}.1/log", every)
+        self.assertNotIn("Traceback", Path(f"{logs}.1/log").read_text())
+        logs.mkdir()
+        await self.reload(daemon)
+        await self.stop(daemon)
+        self.assertIn("#info] stopped", Path(self.log).read_text())
 
 
 class OneProcessTests(ReloadTests):
