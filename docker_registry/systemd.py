@@ -52,7 +52,7 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
                 sender.sendto(state.encode(), self._address)
         except OSError as error:
-            self.log.warn("systemd was not told {state}: {error}", state=state, error=error.strerror)
+            self.log.warn("systemd was not told {state}: {error}", state=state, error=error.strerror or error)
 
 
 def _watchdog(environ: Mapping[str, str]) -> float:

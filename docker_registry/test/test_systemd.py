@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.systemd import Notifier
@@ -26,5 +27,8 @@ class NotifierTests(SynchronousTestCase):
 
     def test_never_fails(self) -> None:
         Notifier({}).ready()
-        for name in ("/nowhere/at/all", "@nobody-listens-here", "x" * 200):
-            Notifier({"NOTIFY_SOCKET": name}).stopping()
+        for name, reason in (("/nowhere/at/all", "No such file or directory"), ("@nobody-listens-here", "refused"),
+                             ("x" * 200, "too long")):
+            with capturedLogs() as said:
+                Notifier({"NOTIFY_SOCKET": name}).stopping()
+            self.assertIn(reason, formatEvent(said[0]))
