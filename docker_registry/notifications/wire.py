@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, cast
 from urllib.parse import quote
-from uuid import uuid4
+from uuid import UUID, uuid4, uuid5
 
 from docker_registry import current
 from docker_registry.digest import Digest
@@ -44,12 +44,14 @@ class Facts:
 
     :ivar time: seconds since the epoch.
     :ivar base: of URLs; empty if nobody asked.
+    :ivar id: from which the ids of what is told are made: the same ones, however often it is written.
     """
 
     time: float
     request: dict[str, str]
     user: str
     base: str
+    id: UUID = field(default_factory=uuid4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +98,9 @@ def write(event: events.Event, known: Facts, source: Source, references: bool) -
 
     :param references: whether manifests that were pushed list what they refer to.
     """
-    for action, target in _targets(event, known.base, references):
+    for number, (action, target) in enumerate(_targets(event, known.base, references)):
         body = {
-            "id": str(uuid4()),
+            "id": str(uuid5(known.id, str(number))),
             "timestamp": datetime.fromtimestamp(known.time, UTC).isoformat(timespec="microseconds")[:-6] + "Z",
             "action": action,
             "target": target,

@@ -385,6 +385,27 @@ class KeptTests(Case):
         self.assertEqual(self.counted["Dropped"], 1)
         self.assertIn("webhooks: events are written again", self.said("info"))
 
+    def test_written_and_yet_not(self) -> None:
+        """What a disk has that says it failed is written again, and its ids say that it is the same."""
+        class Doubtful(Outbox):
+            is_good = False
+
+            async def add(self, entries: Sequence[Entry]) -> dict[str, int]:
+                found = await super().add(entries)
+                if not self.is_good:
+                    self.is_good = True
+                    raise DatabaseFailed("disk I/O error")
+                return found
+
+        self.patch(self, "kind", Doubtful)
+        told = self.started()
+        tagged = events.ManifestPushed(REPOSITORY, DIGEST, 9, DOCUMENT, (LATEST, Tag("a")))
+        self.successResultOf(Deferred.fromCoroutine(told.hear(tagged)))
+        self.clock.advance(GATHERED)
+        self.clock.advance(TURN)
+        ids = [each["id"] for each in self.hook.taken]
+        self.assertEqual((len(ids), ids[:2], len(set(ids))), (4, ids[2:], 2))
+
     def test_outbox_cannot_be_locked(self) -> None:
         """It is said once, and when it is over."""
         self.directory.write_text("no directory")
