@@ -183,6 +183,8 @@ class Database:
                 self._path, self._mark = path, _mark(path)
                 return connection
         path = directory / f"{self._name}-{secrets.token_hex(4)}.db"
+        # SQLite's own would be for everybody to read; those beside it get the same rights (T52).
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
         connection = self._connect(path)
         self._path, self._mark = path, _mark(path)
         return connection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 from contextlib import closing
@@ -275,7 +276,12 @@ class DatabaseTests(FileCase):
         self.fails(made.read(lambda connection: None), DatabaseFailed)
 
     def test_private_to_its_user(self) -> None:
-        made = self.database(self.cache)
-        self.now(made.read(lambda connection: None))
+        """Also in a directory that was there before, whatever the umask is (T52)."""
+        self.addCleanup(os.umask, os.umask(0))
         assert self.cache is not None
-        self.assertEqual(self.cache.stat().st_mode & 0o007, 0)
+        made = self.database(self.cache)
+        self.now(made.write(lambda connection: connection.execute("DELETE FROM counters")))
+        kinds = {path.name.rpartition(".")[2] for path in self.cache.iterdir()}
+        self.assertEqual(kinds, {"db", "db-wal", "db-shm", "lock"})
+        for path in (self.cache, *self.cache.iterdir()):
+            self.assertEqual(path.stat().st_mode & 0o027, 0, path)
