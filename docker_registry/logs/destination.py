@@ -15,6 +15,9 @@ from twisted.python.logfile import LogFile
 
 from docker_registry.reloading import CannotReload
 
+_MODE = 0o640
+"""Of a new file: it names users and repositories (T52). One that is there keeps its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:
@@ -44,7 +47,7 @@ def destination(reactor: Any, twistd: Mapping[str, Any], shared: bool) -> Destin
 
 def _rotated(reactor: Any, path: str) -> RotatedFile:
     """As twistd has it: begun anew at 1 MB, and for each SIGUSR1."""
-    file: RotatedFile = RotatedFile.fromFullPath(path)
+    file: RotatedFile = RotatedFile.fromFullPath(path, defaultMode=None if os.path.exists(path) else _MODE)
     if not signal.getsignal(signal.SIGUSR1):
         signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
     return file
@@ -74,7 +77,7 @@ class SharedFile:
         self._file = self._open()
 
     def _open(self) -> Any:
-        return open(self._path, "ab", buffering=0)
+        return os.fdopen(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _MODE), "ab", buffering=0)
 
     def reopen(self) -> None:
         """:raises CannotReload: it cannot be opened."""

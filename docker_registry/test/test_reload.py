@@ -117,6 +117,8 @@ class ReloadTests(WorkerCase):
         await self.stop(daemon)
         self.assertEqual(Path(self.log).read_text().count("#info] stopped"), self.workers + (self.workers > 1))
         self.assertNotIn("stopped", Path(self.directory, "log.1").read_text())
+        for name in ("log", "log.1", "access", "access.1"):
+            self.assertEqual(os.stat(f"{self.directory}/{name}").st_mode & 0o027, 0, f"{name} is for others (T52)")
 
     @deferred
     async def test_log_file_that_cannot_be_opened(self) -> None:
