@@ -132,7 +132,7 @@ class _Checker:
             if isinstance(inner, dict) and name in inner:
                 self._complain(value.key, f"{flavor}.{name}", f"stands below {FLAT[name]} as well")
             elif inner is None or isinstance(inner, dict):
-                self._flat[value.place] = FLAT[name]
+                self._flat |= dict.fromkeys(_places(value), FLAT[name])
                 result[FLAT[name]] = Value({**(inner or {}), name: value}, value.place, value.key)
         return result
 
@@ -232,6 +232,14 @@ def _find(value: Value, path: Sequence[int | str]) -> Value:
         else:
             break
     return value
+
+
+def _places(value: Value) -> Iterator[Place]:
+    """Where ``value`` stands, and what is in it."""
+    yield value.place
+    content = value.content
+    for each in content.values() if isinstance(content, dict) else content if isinstance(content, tuple) else ():
+        yield from _places(each)
 
 
 def _section_at(names: Sequence[str]) -> type[Section]:
