@@ -83,6 +83,12 @@ class PlaceTests(SynchronousTestCase):
             (own, "", "zone2.s3.example.org", Place("b", endpoint="https://zone2.s3.example.org", addressing="path")),
             (own, "", "evils3.example.org", None),
             (own, "", "s3.example.org", None),
+            (own, "", "evil.example/.s3.example.org", None),
+            (own, "eu-west-1", "evil.example?.s3.example.org", None),
+            (own, "", "evil.example#.s3.example.org", None),
+            (own, "", "evil.example:80\\@a.s3.example.org", None),
+            (own, "", "a@b.s3.example.org", None),
+            (aws, "eu-west-1", "evil.example/s3.eu-west-1.amazonaws.com", None),
         ):
             self.assertEqual(place.elsewhere(region, host), expected, (region, host))
 

@@ -12,6 +12,7 @@ REGION = "us-east-1"
 """Where nothing else is said."""
 
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?")
 _AWS_HOST = re.compile(r"(?:[A-Za-z0-9.-]+\.)?s3[.-](?:dualstack\.)?([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
 
 
@@ -55,6 +56,8 @@ class Place:
         :param region: that it named.
         :param host: that it redirects to.
         """
+        if host and not _HOST.fullmatch(host):
+            return None                         # ``elsewhere.example/.s3.example.org`` is no host of ours
         if host and self.endpoint is None and (match := _AWS_HOST.fullmatch(host)):
             region = match[1]
         if region and region != self.region and _REGION.fullmatch(region) and (self.endpoint is None or not host):
