@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from zope.interface import implementer
 
 from docker_registry.deferreds import deferred
+from docker_registry.errors import StorageFailed
 from docker_registry.storage.http import Answer
 from docker_registry.storage.interface import IReader
 from docker_registry.storage.objects.session import Piece
@@ -19,6 +20,8 @@ class ObjectReader(ResumingReader):
 
     def __init__(self, objects: Objects, key: str, answer: Answer, head: Head, offset: int) -> None:
         async def ask(at: int) -> Answer:
+            if not head.tag:
+                raise StorageFailed(f"{key}: the store does not say by which tag to ask for the rest")
             answer, _ = await objects.stream(key, at, head.tag)
             return answer
 

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 from docker_registry.errors import Damaged, StorageFailed
 from docker_registry.storage.http import Answer
 from docker_registry.storage.interface import SMALL
-from docker_registry.storage.objects.store import Head
+from docker_registry.storage.objects.store import Head, Refused
 
 H = TypeVar("H", bound=Head)
 R = TypeVar("R")
@@ -94,6 +94,8 @@ class Reading(Generic[H]):
             begins = _RANGE.fullmatch(answer.header("content-range") or "")
             if offset and (answer.status != 206 or begins is None or int(begins[1]) != offset):
                 raise StorageFailed(f"{key}: the store does not send the range that it was asked for")
+            if tag and head.tag.strip(_QUOTE) != tag.strip(_QUOTE):
+                raise Refused("another object", f"{key} was asked for with If-Match")
             return answer, head
 
         headers = {"Range": f"bytes={offset}-"} if offset else {}
