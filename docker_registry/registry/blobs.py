@@ -146,7 +146,7 @@ class Blobs:
         if not IRedirects.providedBy(self._storage):
             return None
         lease, stat = await outcomes(self._lease(repository, digest), self._storage.stat(layout.blob(digest)))
-        if isinstance(lease, Exception) or isinstance(stat, Exception):
+        if isinstance(lease, Exception) or isinstance(stat, Exception) or _is_hollow(digest, stat.size):
             await self.size(repository, digest)         # which knows what to make of it
             return await self.link_to_content(digest)
         url: str = await IRedirects(self._storage).link(layout.blob(digest))

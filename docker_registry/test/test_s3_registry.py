@@ -335,6 +335,15 @@ class RedirectTests(S3RegistryCase):
         self.assertEqual((await self.call("GET", f"blobs/{digest_of(b'absent')}")).status, 404)
         self.assertEqual((await self.call("GET", "manifests/latest")).status, 200)
 
+    async def test_hollow(self) -> None:
+        """Nobody is sent to an object that was cut to nothing; the next push heals it (C7)."""
+        await deferToThread(self.push_image, self.repository, LAYER)
+        digest = digest_of(LAYER)
+        await self.storage.put(layout.blob(Digest.parse(digest)), b"")
+        self.assertEqual((await self.call("GET", f"blobs/{digest}")).status, 404)
+        self.assertEqual((await deferToThread(self.repository.push_put, digest, LAYER)).status, 201)
+        self.assertEqual((await self.call("GET", f"blobs/{digest}")).status, 307)
+
     async def test_v1(self) -> None:
         image, layer = "a" * 64, gzip.compress(b"\0" * 1024)
         wire = self.plain
