@@ -51,6 +51,7 @@ class _Writer:
         self._beginning: Shared[None, None] = Shared()
         self._was_begun = False                 # or at least tried to
         self._is_begun = False
+        self._refusal: StorageError | None = None
 
     @deferred
     async def write(self, parts: Sequence[bytes], digesters: Sequence[Digester] = ()) -> None:
@@ -62,10 +63,19 @@ class _Writer:
 
     async def _begun(self) -> None:
         """What comes before the first part. It is waited for whoever gives up: what it made would be left there."""
+        if self._refusal is not None:
+            raise self._refusal                 # whoever gives up does not wait for another that comes to nothing
         if not self._is_begun:
             self._was_begun = True
-            await self._beginning(None, lambda: Deferred.fromCoroutine(self._begin()))
-            self._is_begun = True
+            await self._beginning(None, lambda: Deferred.fromCoroutine(self._begin_once()))
+
+    async def _begin_once(self) -> None:
+        try:
+            await self._begin()
+        except StorageError as error:
+            self._refusal = error
+            raise
+        self._is_begun = True
 
     async def _begin(self) -> None:
         raise NotImplementedError
