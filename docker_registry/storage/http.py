@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -48,6 +49,14 @@ _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-
 def clean(said: str) -> str:
     """Text of a store's that may stand in a log (T43)."""
     return _PLAIN.sub("?", said)
+
+
+def moment(said: str | None) -> float | None:
+    """Of a date in a header field, in seconds since the epoch; ``None`` if it is none."""
+    try:
+        return parsedate_to_datetime(said or "").timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)

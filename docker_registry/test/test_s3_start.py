@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import urllib.request
+import uuid
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -104,6 +105,39 @@ class ClockTests(ProcessCase):
             with urllib.request.urlopen(place) as answer:
                 self.assertEqual(digest_of(answer.read()), digest_of(layer))
         wire.close()
+
+
+class LeftoversTests(ProcessCase):
+    """The command, as an operator types it (F5)."""
+
+    async def test_names_and_removes(self) -> None:
+        """What is below the prefix; another's is his own."""
+        options = moto().options()
+        self.write(json.dumps({"x": {**options, "listen": ["tcp:0:interface=127.0.0.1"]}}))
+        client, bucket = moto().client(), moto().bucket
+        key, other = f"{options['storage_path'].strip('/')}/blobs/data", f"{uuid.uuid4().hex}/blobs/data"
+        for each in (key, other):
+            await deferToThread(client.create_multipart_upload, Bucket=bucket, Key=each)
+        name = r"blobs/data 2010-11-10 20:48 \S+\n"            # when moto says that all were begun
+        for more, said in (
+            ([], rf"found {name}1 found; --remove would remove them\n"), (["--remove"], rf"removed {name}1 removed\n"),
+            ([], r"0 found.*\n"),
+        ):
+            asked = self.run_program(SERVE, ["leftovers", "-c", "c.yml", "-f", "x", "--older-than", "1d", *more])
+            self.assertEqual(await asked.ended, 0, asked.complained.seen)
+            self.assertRegex(asked.said.seen, rf"^{said}$")
+        left = await deferToThread(client.list_multipart_uploads, Bucket=bucket)
+        keys = [each["Key"] for each in left["Uploads"]]
+        self.assertEqual((keys.count(key), keys.count(other)), (0, 1))
+
+    async def test_store_that_refuses(self) -> None:
+        """One line, without a secret."""
+        self.write(json.dumps({"x": swift().options(s3_secret_key=SECRET)}))
+        asked = self.run_program(SERVE, ["leftovers", "-c", "c.yml", "-f", "x"])
+        self.assertEqual(await asked.ended, 1)
+        self.assertIn("SignatureDoesNotMatch", asked.complained.seen)
+        for secret in (SECRET, "Traceback"):
+            self.assertNotIn(secret, asked.said.seen + asked.complained.seen)
 
 
 class SecretTests(ProcessCase):

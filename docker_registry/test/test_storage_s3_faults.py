@@ -108,8 +108,8 @@ class SuccessTests(S3FaultCase):
         self.assertEqual(rule.met, TRIES)
         rule.times = 0
         rule = self.proxy.add(method="PUT", target="a", status=200, body=error("AccessDenied"))
-        await self.fails(self.storage.touch("a"), StorageError)
-        self.assertEqual(rule.met, 1)
+        await self.fails(self.storage.touch("a"), NoKeys)
+        self.assertEqual((rule.met, len(self.flushLoggedErrors(NoKeys))), (1, 1))
 
     async def test_error_in_a_completion(self) -> None:
         """Of a commit: what is in between is given up, and nothing is published."""
@@ -125,10 +125,21 @@ class SuccessTests(S3FaultCase):
         self.assertEqual((await self.storage.stat("b")).size, 6 * MIB)
 
     async def test_one_of_many_is_not_deleted(self) -> None:
+        """It is tried again if that may help, and what was not there is gone."""
         await self.storage.put("t/a", b"x")
-        body = b"<DeleteResult><Error><Key>t/a</Key><Code>InternalError</Code></Error></DeleteResult>"
+        for inside, kind, tries in (
+            ("<Code>InternalError</Code>", Transient, TRIES), ("<Code>SlowDown</Code>", Transient, TRIES),
+            ("<Code>AccessDenied</Code>", NoKeys, 1), ("<Code>Odd</Code>", Refused, 1), ("", Transient, TRIES),
+        ):
+            body = f"<DeleteResult><Error><Key>t/a</Key>{inside}</Error></DeleteResult>".encode()
+            rule = self.proxy.add(method="POST", target="delete", status=200, body=body)
+            self.assertIn("t/a" if tries == 1 else "busy", str(await self.fails(self.storage.delete_tree("t"), kind)))
+            self.assertEqual(rule.met, tries, inside)
+            rule.times = 0
+        self.flushLoggedErrors(NoKeys)
+        body = b"<DeleteResult><Error><Key>t</Key><Code>NoSuchKey</Code></Error></DeleteResult>"
         self.proxy.add(method="POST", target="delete", status=200, body=body)
-        await self.fails(self.storage.delete_tree("t"), StorageFailed)
+        await self.storage.delete_tree("t")
 
 
 class InputTests(S3FaultCase):
@@ -255,6 +266,18 @@ class TruncationTests(S3FaultCase):
                 found += part
         self.assertEqual(found, WHOLE[: len(found)])
         reader.close()
+
+    async def test_a_store_that_ignores_the_condition(self) -> None:
+        """It sends the rest of another object; or it has no tag by which to ask."""
+        part, when = WHOLE[500_000:], {"Last-Modified": formatdate()}
+        there = {**when, "Content-Range": f"bytes 500000-{len(WHOLE) - 1}/{len(WHOLE)}"}
+        for whole, headers in (({}, {**there, "ETag": '"another"'}), ({}, there), (when, there)):
+            first = {"status": 200, "body": WHOLE, "headers": whole} if whole else {}
+            rules = [self.proxy.add(method="GET", times=1, cut=500_000, **first),
+                     self.proxy.add(method="GET", times=1, status=206, headers=headers, body=part)]
+            await self.fails(self.content("b"), StorageFailed)
+            self.assertEqual(rules[1].met, 0 if whole else 1)
+            rules[1].times = 0
 
     async def test_wrong_range(self) -> None:
         """The store sends all in place of the rest."""

@@ -35,9 +35,9 @@ class HeartbeatTests(S3FaultCase):
         said: list[bytes] = []
         in_success = errors.in_success
 
-        def heard(document: bytes) -> errors.Complaint | None:
+        def heard(document: bytes, expected: str) -> errors.Complaint | None:
             said.append(document)
-            return in_success(document)
+            return in_success(document, expected)
 
         await self.storage.put("part", content(5 * MIB))
         whole, torn = await self.upload("whole"), await self.upload("torn")

@@ -15,6 +15,7 @@ time never mix their bytes.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,8 @@ from docker_registry.storage.objects.store import Head, Objects
 
 RECORD = 576 << 20
 """Longest rest, which is shorter than the largest part, with its list."""
+
+_SIZES = re.compile(r"([0-9]{1,15}) ([0-9]{1,15})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,12 @@ class Run:
     count: int
     size: int
     first: int = 0
+
+    @property
+    def is_sound(self) -> bool:
+        """Others write to buckets, too."""
+        numbers = self.count, self.size, self.first
+        return isinstance(self.name, str) and all(type(each) is int and each >= 0 for each in numbers) and self.size > 0
 
     @property
     def numbers(self) -> range:
@@ -89,11 +98,13 @@ class Session:
         """
         if not head.session:
             raise NotFound(key)
+        _, rest = _sizes(key, head)
         try:
-            rest = int(head.session.partition(" ")[2])
             runs = tuple(Run(*each) for each in json.loads(content[rest:]))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise Damaged(key) from None
+        if not all(run.is_sound for run in runs):
+            raise Damaged(key)
         return cls(key, naming, runs, [content[:rest]])
 
     async def cut(self, objects: Objects, offset: int) -> Session:
@@ -117,6 +128,17 @@ class Session:
         return replace(self, runs=tuple(runs), rest=[b"".join(self.rest)[:left]])
 
 
-def total(head: Head) -> int:
-    """Bytes of what lies at a key: of all of an upload, though it is not finished."""
-    return int(head.session.partition(" ")[0]) if head.session else head.size
+def total(key: str, head: Head) -> int:
+    """Bytes of what lies at a key: of all of an upload, though it is not finished.
+
+    :raises Damaged: it is not what was stored.
+    """
+    return _sizes(key, head)[0] if head.session else head.size
+
+
+def _sizes(key: str, head: Head) -> tuple[int, int]:
+    """Of all of an upload, and of its rest."""
+    match = _SIZES.fullmatch(head.session)
+    if match is None:
+        raise Damaged(key)
+    return int(match[1]), int(match[2])

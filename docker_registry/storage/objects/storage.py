@@ -58,7 +58,7 @@ class ObjectStorage:
     @deferred
     async def stat(self, key: str) -> Stat:
         head = await self._objects.head(self._whole(key))
-        return Stat(total(head), head.modified, head.tag if head.session else "")
+        return Stat(total(key, head), head.modified, head.tag if head.session else "")
 
     @deferred
     async def get(self, key: str) -> bytes:

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from docker_registry.errors import NotFound, StorageFailed, Transient
 from docker_registry.storage.flows import Octets
-from docker_registry.storage.http import Answer, clean
+from docker_registry.storage.http import Answer
 from docker_registry.storage.objects.reading import Reading, whole_size
 from docker_registry.storage.objects.store import HASTY, Head, Page, Refused
 from docker_registry.storage.s3 import documents
@@ -58,10 +58,7 @@ class Bucket(Reading[Head]):
 
         async def read(answer: Answer) -> Page:
             content = await answer.content(LIMIT)
-            root = await self._runner.slow(documents.parse, content) if len(content) > HASTY else documents.parse(
-                content
-            )
-            return documents.page(root)
+            return await self._runner.slow(documents.page, content) if len(content) > HASTY else documents.page(content)
 
         return await self.client.ask("GET", "", read, query)
 
@@ -83,33 +80,29 @@ class Bucket(Reading[Head]):
         lines = {**self._headers, "x-amz-copy-source": self._source(source), **(headers or {})}
         if headers is not None:
             lines["x-amz-metadata-directive"] = "REPLACE"
-        await self.client.ask("PUT", target, checked, headers=lines, seconds=LONG)
+        await self.client.ask("PUT", target, checked("CopyObjectResult"), headers=lines, seconds=LONG)
 
     async def delete(self, key: str) -> None:
         """What is not there is no error."""
         await self.client.ask("DELETE", key, nothing)
 
     async def delete_many(self, keys: Sequence[str]) -> None:
-        """:raises StorageFailed: one could not be deleted; others may be gone."""
+        """:raises StorageError: one could not be deleted; others may be gone."""
         for at in range(0, len(keys), DELETED):
             body = documents.deletion(keys[at : at + DELETED])
-            content = await self.client.ask(
-                "POST", "", checked, {"delete": ""},
+            await self.client.ask(
+                "POST", "", checked("DeleteResult"), {"delete": ""},
                 {"Content-MD5": md5(body), "Content-Type": "application/xml"}, [body],
                 payload=await self._sum([body]), seconds=LONG,
             )
-            root = documents.parse(content)
-            for failed in root.iterfind("{*}Error"):
-                code = clean(documents.text(failed, "Code"))[:64]
-                if code not in ("NoSuchKey", ""):
-                    raise StorageFailed(f"{documents.text(failed, 'Key')[:200]} could not be deleted: {code}")
 
     # In parts
 
     async def begin(self, key: str, headers: Mapping[str, str] | None = None) -> str:
         """The id of a new upload."""
         content = await self.client.ask(
-            "POST", key, checked, {"uploads": ""}, {**self._headers, **(headers or {})}, []
+            "POST", key, checked("InitiateMultipartUploadResult"), {"uploads": ""},
+            {**self._headers, **(headers or {})}, [],
         )
         upload = documents.text(documents.parse(content), "UploadId")
         if not upload:
@@ -135,7 +128,7 @@ class Bucket(Reading[Head]):
         if size:
             headers["x-amz-copy-source-range"] = f"bytes={first}-{first + size - 1}"
         query = {"partNumber": str(number), "uploadId": upload}
-        content = await self.client.ask("PUT", key, checked, query, headers, seconds=LONG)
+        content = await self.client.ask("PUT", key, checked("CopyPartResult"), query, headers, seconds=LONG)
         copied = documents.text(documents.parse(content), "ETag")
         if not copied:
             raise Malformed("the store does not say what it copied")
@@ -150,8 +143,8 @@ class Bucket(Reading[Head]):
         body = documents.completion(tags)
         try:
             await self.client.ask(
-                "POST", key, checked, {"uploadId": upload}, {"Content-Type": "application/xml"}, [body],
-                payload=await self._sum([body]), seconds=LONG,
+                "POST", key, checked("CompleteMultipartUploadResult"), {"uploadId": upload},
+                {"Content-Type": "application/xml"}, [body], payload=await self._sum([body]), seconds=LONG,
             )
         except (Refused, Transient) as error:
             if isinstance(error, Refused) and error.code != "NoSuchUpload":
@@ -185,7 +178,7 @@ class Bucket(Reading[Head]):
             query = {"uploads": "", "prefix": prefix, "encoding-type": "url", "max-uploads": "1000"}
             if any(markers):
                 query |= {"key-marker": markers[0], "upload-id-marker": markers[1]}
-            content = await self.client.ask("GET", "", checked, query)
+            content = await self.client.ask("GET", "", checked("ListMultipartUploadsResult"), query)
             before = markers
             page, markers = documents.unfinished(documents.parse(content))
             found += page
@@ -199,7 +192,9 @@ class Bucket(Reading[Head]):
         marker = "0"
         while marker:
             query = {"uploadId": upload.id, "part-number-marker": marker}
-            root = documents.parse(await self.client.ask("GET", upload.key, checked, query))
+            root = documents.parse(await self.client.ask("GET", upload.key, checked(), query))
+            if not documents.text(root, "UploadId"):
+                raise Malformed("the store's answer is no list of parts")
             times = [documents.seconds((each.text or "").strip()) for each in root.iterfind("{*}Part/{*}LastModified")]
             newest = max([newest, *times])
             following = documents.text(root, "NextPartNumberMarker")
@@ -216,8 +211,11 @@ class Bucket(Reading[Head]):
 
 
 async def _tag(answer: Answer) -> str:
+    """:raises Malformed: it has none, and so is not of a store that has something now (F2)."""
     await answer.content(LIMIT)
-    return answer.header("etag") or ""
+    if not (tag := answer.header("etag")):
+        raise Malformed("the store does not say what it has stored")
+    return tag
 
 
 def _sha256(parts: Sequence[Octets]) -> str:

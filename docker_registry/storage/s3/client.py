@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from botocore.credentials import ReadOnlyCredentials
@@ -14,7 +13,7 @@ from twisted.python.failure import Failure
 
 from docker_registry.errors import NotFound, StorageError, StorageFailed, StoreUnavailable
 from docker_registry.storage.flows import Octets
-from docker_registry.storage.http import Answer, Http
+from docker_registry.storage.http import Answer, Http, moment
 from docker_registry.storage.retries import Retries
 from docker_registry.storage.s3 import errors
 from docker_registry.storage.s3.credentials import Keys
@@ -43,12 +42,19 @@ async def nothing(answer: Answer) -> None:
     await answer.content(LIMIT)
 
 
-async def checked(answer: Answer) -> bytes:
-    """The document of an answer whose success is not yet one (F2)."""
-    content = await answer.content(LIMIT)
-    if (said := errors.in_success(content)) is not None:
-        raise _Complained(said)
-    return content
+def checked(expected: str = "") -> Callable[[Answer], Awaitable[bytes]]:
+    """Reads the document of an answer whose success is not yet one (F2).
+
+    :param expected: its name; empty if stores have several.
+    """
+
+    async def read(answer: Answer) -> bytes:
+        content = await answer.content(LIMIT)
+        if (said := errors.in_success(content, expected)) is not None:
+            raise _Complained(said)
+        return content
+
+    return read
 
 
 class _Complained(Exception):
@@ -164,10 +170,8 @@ class Client:
 
     def _difference(self, answer: Answer) -> float | None:
         """Seconds that the store's clock is before ours."""
-        try:
-            return parsedate_to_datetime(answer.header("date") or "").timestamp() - self._now()
-        except ValueError:
-            return None
+        theirs = moment(answer.header("date"))
+        return None if theirs is None else theirs - self._now()
 
     async def _meaning(self, said: errors.Complaint, method: str, key: str) -> StorageError:
         error = errors.meaning(said, self.place.bucket, key)
@@ -176,7 +180,7 @@ class Client:
         if isinstance(error, errors.NoKeys) and not (self._refused or self.is_tried):
             self._refused = True
             self.log.failure("the store does not let this registry in", Failure(error))
-        if isinstance(error, NotFound) and method == "HEAD" and key and self._now() - self._proved > PROVED:
+        if isinstance(error, NotFound) and said.code == "404" and key and self._now() - self._proved > PROVED:
             try:
                 await self.ask("HEAD", "", nothing)
             except NotFound:
@@ -200,7 +204,7 @@ def md5(content: bytes) -> str:
 
 def header_time(answer: Answer) -> float:
     """When the object was last written, in seconds since the epoch."""
-    try:
-        return parsedate_to_datetime(answer.header("last-modified") or "").timestamp()
-    except ValueError:
-        raise StorageFailed("the store does not say when the object was written") from None
+    found = moment(answer.header("last-modified"))
+    if found is None:
+        raise StorageFailed("the store does not say when the object was written")
+    return found

@@ -42,7 +42,11 @@ def text(element: Element, path: str) -> str:
     return (element.findtext("/".join(f"{{*}}{step}" for step in path.split("/"))) or "").strip()
 
 
-def page(root: Element) -> Page:
+def page(content: bytes) -> Page:
+    """:raises Malformed: it is no page of a list."""
+    root = parse(content)
+    if name(root) != "ListBucketResult":
+        raise Malformed("the store's answer is no ListBucketResult")
     decode = unquote_plus if text(root, "EncodingType") == "url" else str
     token = text(root, "NextContinuationToken") if text(root, "IsTruncated") == "true" else ""
     return Page(

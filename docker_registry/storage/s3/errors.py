@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from xml.etree.ElementTree import Element
 
 from docker_registry.errors import NotFound, StorageError, StorageFailed, StorageFull, StoreUnavailable, Transient
 from docker_registry.storage.http import Answer, clean
@@ -17,6 +18,7 @@ BUSY = frozenset({
     "InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "Throttling",
     "ThrottlingException", "RequestThrottled", "TooManyRequests",
 })
+DENIED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"})
 SKEWED = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 _FULL = re.compile(r"Quota|StorageFull|InsufficientStorage|InsufficientCapacity")
@@ -62,15 +64,24 @@ async def complaint(answer: Answer, is_head: bool) -> Complaint:
     )
 
 
-def in_success(content: bytes) -> Complaint | None:
+def in_success(content: bytes, expected: str) -> Complaint | None:
     """What went wrong though the status says success (F2).
 
-    :raises Malformed: no document, or half of one.
+    :param expected: the name of the document that a success is; empty if stores have several.
+    :raises Malformed: no document, half of one, or another: of somebody on the way who knows nothing of S3.
     """
     root = parse(content)
-    if name(root) != "Error":
-        return None
-    return Complaint(200, clean(text(root, "Code"))[:64] or "InternalError", clean(text(root, "Message"))[:200])
+    if name(root) == "Error":
+        return _inside(root)
+    if expected and name(root) != expected:
+        raise Malformed(f"the store's answer is no {expected}")
+    return next((_inside(each) for each in root.iterfind("{*}Error") if text(each, "Code") != "NoSuchKey"), None)
+
+
+def _inside(error: Element) -> Complaint:
+    """Of the whole, or of one of the objects that were to be deleted."""
+    message = " ".join(filter(None, (clean(text(error, each))[:200] for each in ("Key", "Message"))))
+    return Complaint(200, clean(text(error, "Code"))[:64] or "InternalError", message)
 
 
 def meaning(said: Complaint, bucket: str, key: str) -> StorageError:
@@ -88,7 +99,7 @@ def meaning(said: Complaint, bucket: str, key: str) -> StorageError:
         return NotFound(key)
     if code in SKEWED:
         return NoKeys(f"{where}: the clock of this machine differs from the store's by too much")
-    if said.status in (401, 403) or code in EXPIRED or code in ("InvalidAccessKeyId", "SignatureDoesNotMatch"):
+    if said.status in (401, 403) or code in EXPIRED or code in DENIED:
         return NoKeys(f"{where}: {code}: {said.message.rstrip('.') or 'access denied'}")
     if said.status in (301, 302, 303, 307, 308):
         return StoreUnavailable(f"{where} is elsewhere: {clean(said.host or said.region) or 'nobody says where'}")

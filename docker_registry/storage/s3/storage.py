@@ -120,7 +120,7 @@ class S3Storage(ObjectStorage):
                 modified = max(each.begun, await self.bucket.last_part(each))
             except (NotFound, Refused):
                 continue                        # completed, or given up meanwhile
-            if modified < before:
+            if 0 < modified < before:           # a store that does not say when might mean one that goes on
                 found.append(Leftover(each.key.removeprefix(prefix), each.id, modified))
         return found
 

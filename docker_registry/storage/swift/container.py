@@ -8,13 +8,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
 from docker_registry.errors import NotFound, StorageFailed, Transient
 from docker_registry.storage.flows import Octets
-from docker_registry.storage.http import Answer, clean
+from docker_registry.storage.http import Answer, clean, moment
 from docker_registry.storage.objects.reading import Reading, whole_size
 from docker_registry.storage.objects.store import HASTY, Head, Page
 from docker_registry.storage.swift.client import LIMIT, LONG, Client, nothing
@@ -89,10 +88,10 @@ def _modified(headers: Mapping[str, str]) -> float:
     for name in (TOUCHED, "x-timestamp"):
         if _SECONDS.fullmatch(headers.get(name, "")):
             return float(headers[name])
-    try:
-        return parsedate_to_datetime(headers.get("last-modified", "")).timestamp()
-    except ValueError:
-        raise StorageFailed("the store does not say when the object was written") from None
+    found = moment(headers.get("last-modified"))
+    if found is None:
+        raise StorageFailed("the store does not say when the object was written")
+    return found
 
 
 class Container(Reading[SwiftHead]):

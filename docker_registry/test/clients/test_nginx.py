@@ -23,7 +23,7 @@ from docker_registry.test.clients import images
 from docker_registry.test.clients.daemon import Ours, Process, free_port, wait_for_port
 from docker_registry.test.clients.tools import need, run
 
-RUNNING = Path(docker_registry.__file__).parent.parent / "docs" / "running.md"
+DOCS = Path(docker_registry.__file__).parent.parent / "docs"
 
 MAIN = """
 daemon off;
@@ -42,15 +42,39 @@ http {{
 """
 
 
-def site(**changes: str) -> str:
-    """The block of the documentation, with this machine's places in it."""
-    found = re.search(r"```nginx\n(.*?)```", RUNNING.read_text(), re.DOTALL)
+def site(page: str, **changes: str) -> str:
+    """The block of a page of the documentation, with this machine's places in it."""
+    found = re.search(r"```nginx\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     assert found is not None
     text = found[1]
     for documented, here in changes.items():
         assert text.count(documented) == 1, documented
         text = text.replace(documented, here)
     return text
+
+
+def certificate(home: Path) -> tuple[str, str]:
+    """Two files: it, and its key."""
+    made, key = home / "registry.crt", home / "registry.key"
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+        "-subj", "/CN=registry.example.com", "-keyout", key, "-out", made)
+    return str(made), str(key)
+
+
+def started(home: Path, port: int, text: str) -> Process:
+    """nginx with a `site`, that listens; whoever called ends it.
+
+    :param home: which anybody may enter.
+    """
+    config = home / "nginx.conf"
+    config.write_text(MAIN.format(home=home, site=text))
+    nginx = Process(["nginx", "-p", str(home), "-c", str(config), "-g", f"user {getpass.getuser()};"])
+    try:
+        wait_for_port(port)
+    except AssertionError:
+        nginx.stop()
+        raise AssertionError("\n".join(nginx.output)) from None
+    return nginx
 
 
 class NginxTests(SynchronousTestCase):
@@ -65,26 +89,15 @@ class NginxTests(SynchronousTestCase):
         self.addCleanup(self.ours.stop)
         self.port = free_port()
         self.log = self.home / "access.log"
-        self.start()
-
-    def start(self) -> None:
-        key, certificate = self.home / "registry.key", self.home / "registry.crt"
-        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-            "-subj", "/CN=registry.example.com", "-keyout", key, "-out", certificate)
-        config = self.home / "nginx.conf"
-        config.write_text(MAIN.format(home=self.home, site=site(**{
+        made, key = certificate(self.home)
+        nginx = started(self.home, self.port, site("running.md", **{
             "127.0.0.1:5000": f"127.0.0.1:{self.ours.port}",
             "listen 443 ssl": f"listen 127.0.0.1:{self.port} ssl",
-            "/etc/nginx/registry.crt": str(certificate),
-            "/etc/nginx/registry.key": str(key),
+            "/etc/nginx/registry.crt": made,
+            "/etc/nginx/registry.key": key,
             "/var/log/nginx/registry.log": str(self.log),
-        })))
-        self.nginx = Process(["nginx", "-p", str(self.home), "-c", str(config), "-g", f"user {getpass.getuser()};"])
-        self.addCleanup(self.nginx.stop)
-        try:
-            wait_for_port(self.port)
-        except AssertionError:
-            raise AssertionError("\n".join(self.nginx.output)) from None
+        }))
+        self.addCleanup(nginx.stop)
 
     def connect(self) -> http.client.HTTPSConnection:
         context = ssl._create_unverified_context()
