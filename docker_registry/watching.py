@@ -71,7 +71,7 @@ def gathered(reactor: Any, config: Config, access: Lines | None, table: Table | 
         return None
     found = Gathered(reactor, told)
     if table is not None:
-        table.settle = found.hand_on
+        table.settling.append(found.hand_on)
     return found
 
 

@@ -10,7 +10,8 @@ _BOUNDS = tuple(int(bound * NANOSECONDS) for bound in DURATIONS)
 
 
 class ActionCounts:
-    """Where the actions of a store are counted, see `docker_registry.storage.timed`.
+    """Where the actions of a store are counted, see `docker_registry.storage.timed`: in lists of this process, which
+    cost a request half of what the table would.
 
     :param driver: the kind of store, one of `DRIVERS`.
     """
@@ -18,8 +19,23 @@ class ActionCounts:
     def __init__(self, table: Table, driver: str) -> None:
         self._own = table.own
         self._driver = DRIVERS.index(driver)
+        self._cells: dict[str, Cells] = {}
+        table.settling.append(self.settle)
 
     def __call__(self, action: str) -> Cells:
-        number = ACTIONS.index(action)
-        first = ACTION_SECONDS.at(self._driver, number)
-        return Cells(self._own, first, _BOUNDS, first + len(_BOUNDS) + 1, ACTION_ERRORS.at(self._driver, number))
+        if action not in self._cells:
+            self._cells[action] = Cells([0] * (len(_BOUNDS) + 3), _BOUNDS)
+        return self._cells[action]
+
+    def settle(self) -> None:
+        """Add what was counted since to the table."""
+        own = self._own
+        for action, (numbers, _) in self._cells.items():
+            if not any(numbers):
+                continue
+            number = ACTIONS.index(action)
+            first = ACTION_SECONDS.at(self._driver, number)
+            for column, count in enumerate(numbers[:-1], first):
+                own[column] += count
+            own[ACTION_ERRORS.at(self._driver, number)] += numbers[-1]
+            numbers[:] = [0] * len(numbers)

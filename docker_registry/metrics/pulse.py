@@ -81,6 +81,7 @@ class Pulse:
             self._beats.stop()
         if self._checking is not None:
             self._checking.cancel()
+        self._table.settle()
         self._table.own[PID.first] = 0
 
     def became(self, state: str) -> None:
@@ -96,6 +97,7 @@ class Pulse:
         own[BEAT.first] = int(now * MILLISECONDS)
         for sample in self._samples:
             sample()
+        self._table.settle()
         if self._is_asked(now) and self._state != "starting" and self._checking is None:
             self._checking = Deferred.fromCoroutine(self._check())
             self._checking.addBoth(self._checked)

@@ -120,7 +120,7 @@ class Table:
     """:param numbers: of all rows; without any it is one row in memory of this process.
     :param row: of this process.
     :ivar own: the numbers of this process, by column.
-    :ivar settle: called before sums are made, to have counted what is not counted yet.
+    :ivar settling: what is called to have counted what is not counted yet.
     """
 
     def __init__(self, width: int, numbers: Numbers | None = None, row: int = 0) -> None:
@@ -128,7 +128,7 @@ class Table:
         self._width = width
         self.row = row
         self.own = self.of(row)
-        self.settle: Callable[[], None] = _nothing
+        self.settling: list[Callable[[], None]] = []
 
     @classmethod
     def shared(cls, width: int, fd: int, row: int) -> Table:
@@ -143,16 +143,17 @@ class Table:
         """The numbers of one process."""
         return self._numbers[row * self._width : (row + 1) * self._width]
 
+    def settle(self) -> None:
+        """Have this process count what it has not counted yet: it does so every second, and before sums are made."""
+        for each in self.settling:
+            each()
+
     def sums(self) -> list[int]:
         """What all processes have counted, by column."""
         self.settle()
         if self.rows == 1:
             return list(self.own)
         return list(map(sum, zip(*(self.of(row) for row in range(self.rows)), strict=True)))
-
-
-def _nothing() -> None:
-    """There is nothing that is not counted yet."""
 
 
 def memory(width: int, rows: int) -> int:

@@ -21,17 +21,12 @@ Act = Callable[..., Deferred[Any]]
 class Cells(NamedTuple):
     """Where an action is counted, in place: a call for each would cost as much as the counting.
 
-    :ivar numbers: of which these are some.
-    :ivar first: of the buckets, which have so many nanoseconds at most; one more is for what took longer.
-    :ivar total: nanoseconds.
-    :ivar errors: what failed, otherwise than by finding nothing.
+    :ivar numbers: of the buckets, which have so many nanoseconds at most, and one of what took longer; then
+        nanoseconds; then what failed, otherwise than by finding nothing.
     """
 
-    numbers: memoryview[int]
-    first: int
+    numbers: list[int]
     bounds: tuple[int, ...]
-    total: int
-    errors: int
 
 
 Observe = Callable[[str], Cells]
@@ -69,11 +64,12 @@ class _Timed:
 
 
 def _timed(act: Act, cells: Cells) -> Act:
-    numbers, first, bounds, total, errors = cells
+    numbers, bounds = cells
+    total, errors = len(bounds) + 1, len(bounds) + 2
 
     def ended(result: R, began: int) -> R:
         took = perf_counter_ns() - began
-        numbers[first + bisect_left(bounds, took)] += 1
+        numbers[bisect_left(bounds, took)] += 1
         numbers[total] += took
         if isinstance(result, Failure) and result.check(NotFound) is None:
             numbers[errors] += 1
@@ -84,7 +80,7 @@ def _timed(act: Act, cells: Cells) -> Act:
         answer = act(*args, **kwargs)
         if answer.called and not isinstance(answer.result, _NOT_PLAIN):
             took = perf_counter_ns() - began
-            numbers[first + bisect_left(bounds, took)] += 1
+            numbers[bisect_left(bounds, took)] += 1
             numbers[total] += took
             return answer
         return answer.addBoth(ended, began)

@@ -194,7 +194,7 @@ class RequestTests(SiteCase):
         self.table = Table(COLUMNS.width)
         self.counts = RequestCounts(self.table)
         gathered = Gathered(self.clock, [self.counts.told])
-        self.table.settle = gathered.hand_on
+        self.table.settling.append(gathered.hand_on)
         self.site._finished = [gathered.finished]
         self.waiting: Deferred[None] = Deferred()
 
@@ -309,6 +309,15 @@ class TimedTests(SynchronousTestCase):
             self.answer = fail(error)
             self.failureResultOf(self.storage.stat("x"), type(error))
             self.assertEqual(self.counted()[1], count)
+
+    def test_is_added_up(self) -> None:
+        """In the table, where another process finds it, each is once."""
+        for _ in range(3):
+            self.storage.stat("x")
+            self.table.settle()
+            self.table.settle()
+        self.assertEqual(value(told(Table(COLUMNS.width, self.table.own)), "registry_storage_action_seconds_count",
+                               driver="local", action="stat"), 3)
 
     def test_every_action_has_a_column(self) -> None:
         methods = {*IStorage.names(), "write", "sync", "commit"} - {"start", "close"}
