@@ -58,7 +58,7 @@ class BackupTests(SynchronousTestCase):
     def back_up(self) -> None:
         """As the operator types it, but for where to."""
         commands = re.findall(r"^\$ (rsync .*backup:/srv/registry/)$", RUNNING.read_text(), re.MULTILINE)
-        self.assertEqual(len(commands), 2)
+        self.assertEqual(len(commands), 3)
         for command in commands:
             words = [str(self.copy) if word == DOCUMENTED else word for word in shlex.split(command)]
             subprocess.run(words, cwd=self.store, check=True, capture_output=True)
