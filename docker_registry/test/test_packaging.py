@@ -96,12 +96,16 @@ class InstallTests(SynchronousTestCase):
 
     def test_install_and_uninstall(self) -> None:
         """`pip install .`, then `pip install --editable .`, and each time it goes without a trace."""
+        left = self.source / "build" / "lib" / "docker_registry" / "of_an_earlier_version.py"
+        left.parent.mkdir(parents=True)
+        left.touch()
         self.pip("install", "--constraint", f"{self.source}/constraints.txt", str(self.source))
         self.assert_works()
         sample = self.site / "docker_registry" / "config" / "sample.yml"
         self.assertFalse(sample.is_symlink())
         self.assertEqual(sample.read_text(), (self.source / "config_sample.yml").read_text())
         self.assertTrue((self.site / "docker_registry" / "py.typed").exists())
+        self.assertFalse((self.site / "docker_registry" / left.name).exists())
         self.pip("uninstall", "--yes", "docker-registry")
         self.assert_gone()
         self.pip("install", "--no-deps", "--editable", str(self.source))
