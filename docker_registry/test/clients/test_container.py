@@ -33,6 +33,14 @@ from docker_registry.test.clients.tools import Failed, need, run
 
 CHECKOUT = Path(docker_registry.__file__).parent.parent
 IMAGE, BASE, NGINX = "docker-registry", "debian:of-packages", "nginx:stable"
+SLIM = [f"--dpkgopt={option}" for option in (
+    "force-unsafe-io", *(f"path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")),
+)]
+"""Kept in the image, as Debian's own images have it: what is installed there is not synced, and has no manual."""
+
+MEMORY = 3 << 30
+"""Bytes for the images, and for what they are made of."""
+
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -48,6 +56,8 @@ class Ground:
     def __init__(self) -> None:
         self.home = Path(tempfile.mkdtemp(dir="/tmp", prefix="container-"))
         atexit.register(self.leave)
+        if _free_memory() > 3 * MEMORY:             # where nothing waits for a disk
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={MEMORY}", "tmpfs", self.home], check=False)
         self.engine = Engine(self.home)
         self.engine.start()
         self.make_base()
@@ -62,30 +72,34 @@ class Ground:
 
     def make_base(self) -> None:
         """debian:bookworm-slim, nearly, with this machine's package index and the authorities that it believes."""
-        base = self.home / "base"
-        run("debootstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", str(base),
-            "http://deb.debian.org/debian", timeout=900)
+        base, pip = self.home / "base.tar", self.home / "pip.conf"
         index = subprocess.run(
             [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True,
             check=False,
         ).stdout.strip()
-        shutil.copy(AUTHORITIES, base / str(AUTHORITIES).lstrip("/"))
         lines = ["[global]", f"cert = {AUTHORITIES}", *([f"index-url = {index}"] if index else [])]
-        (base / "etc" / "pip.conf").write_text("\n".join(lines) + "\n")
-        packed = self.home / "base.tar"
-        run("tar", "--create", "--file", packed, "--directory", base, ".")
-        self.engine.run("import", str(packed), BASE)
-        packed.unlink()
-        shutil.rmtree(base)
+        pip.write_text("\n".join(lines) + "\n")
+        run("mmdebstrap", "--variant=minbase", "--include=ca-certificates", *SLIM,
+            f"--customize-hook=copy-in {AUTHORITIES} {AUTHORITIES.parent}", f"--customize-hook=copy-in {pip} /etc",
+            "bookworm", base, "http://deb.debian.org/debian", environ={"TMPDIR": str(self.home)}, timeout=900)
+        self.engine.run("import", str(base), BASE)
+        base.unlink()
 
     def build(self, base: str, name: str, *arguments: str) -> None:
         self.engine.run("build", "--network", "host", "--build-arg", f"BASE={base}", "--tag", name, *arguments)
 
     def leave(self) -> None:
         self.engine.stop()
-        # Of containers in the host's network, and nobody else takes it away.
-        subprocess.run(["umount", self.home / "exec" / "netns" / "default"], check=False, stderr=subprocess.DEVNULL)
+        # The first is of containers in the host's network, and nobody else takes it away.
+        for place in (self.home / "exec" / "netns" / "default", self.home):
+            subprocess.run(["umount", place], check=False, stderr=subprocess.DEVNULL)
         shutil.rmtree(self.home)
+
+
+def _free_memory() -> int:
+    """Bytes."""
+    found = re.search(r"(?m)^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text())
+    return int(found[1]) << 10 if found is not None else 0
 
 
 def ground() -> Ground:
@@ -111,8 +125,8 @@ class ContainerCase(SynchronousTestCase):
         if not (CHECKOUT / "Containerfile").exists():
             raise SkipTest("not a checkout")
         if os.geteuid():
-            raise SkipTest("dockerd and debootstrap are for root")
-        need(("dockerd", "docker.io"), ("docker", "docker.io"), ("debootstrap", "debootstrap"), ("skopeo", "skopeo"))
+            raise SkipTest("dockerd and mmdebstrap are for root")
+        need(("dockerd", "docker.io"), ("docker", "docker.io"), ("mmdebstrap", "mmdebstrap"), ("skopeo", "skopeo"))
         self.engine = ground().engine
         self.work = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.work)
@@ -267,15 +281,15 @@ class ImageTests(ContainerCase):
         """Each ends at once, with a line that names the variable."""
         foreign = self.work / "foreign"
         foreign.mkdir(mode=0o755)
-        for options, said in [
+        wrong = [
             (("--env", "LOGLEVEL=loud"), r"prod\.loglevel: wrong value in \$LOGLEVEL \(allowed: debug"),
             (("--env", "WORKERS=2"), r"prod\.secret_key: \$SECRET_KEY: missing, and several workers"),
             (("--env", "SETTINGS_FLAVOR=dev"),
              r"dev: no such flavor in this file \(allowed: glance, prod, s3, swift, test\)"),
             (("--env", "SETTINGS_FLAVOR=s3"), r"s3_bucket is missing, and storage is s3"),
             (("--volume", f"{foreign}:/var/lib/registry"), r"\$STORAGE_PATH: not writable for registry"),
-        ]:
-            registry = self.container(*options)
+        ]
+        for registry, said in [(self.container(*options), said) for options, said in wrong]:
             self.assertEqual(registry.wait(), 78, registry.log())
             self.assertRegex(registry.log(), rf"^/etc/docker-registry/config\.yml:\S+ .*{said}")
             self.assertNotIn("Traceback", registry.log())
