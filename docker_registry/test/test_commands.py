@@ -205,19 +205,19 @@ class StatusTests(ProcessCase):
     @deferred
     async def test_hangs(self) -> None:
         """It takes connections and does not answer: it runs, and does not serve, whether its store says who has it."""
+        self.configure("'tcp:0:interface=127.0.0.1'")
+        daemon = self.twistd()
+        admin = (await daemon.said.until(r"health and metrics on 127.0.0.1:(\d+)"))[1]
+        await daemon.said.until("listening on")
+        daemon.kill(signal.SIGSTOP)
         for storage, said in (("storage_path: ./images", r"running: process \d+ has \S+/images\n"),
                               ("storage: memory", "running, and hangs, as far as can be told\n")):
-            self.configure("'tcp:0:interface=127.0.0.1'", storage)
-            daemon = self.twistd()
-            admin = (await daemon.said.until(r"health and metrics on 127.0.0.1:(\d+)"))[1]
-            await daemon.said.until("listening on")
             self.configure(f"'tcp:{admin}:interface=127.0.0.1'", storage)
-            daemon.kill(signal.SIGSTOP)
             status, output = await self.status(program=HASTY + SERVE)
             self.assertEqual(status, 1, output)
             self.assertRegex(output, rf"\A{said}  tcp:{admin}:interface=127.0.0.1: no answer within 0.3 s\n\Z")
-            daemon.kill(signal.SIGCONT)
-            await self.stop(daemon)
+        daemon.kill(signal.SIGCONT)
+        await self.stop(daemon)
 
     @deferred
     async def test_somebody_else(self) -> None:
