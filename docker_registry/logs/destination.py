@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 from twisted.logger import textFileLogObserver
@@ -55,6 +56,19 @@ def _rotated(reactor: Any, path: str) -> RotatedFile:
 
 class RotatedFile(LogFile):
     """Twisted's closes what is open before it opens the next: one that cannot be opened ended the log for good."""
+
+    def rotate(self) -> None:
+        """Begin anew; where that cannot be, what is open goes on."""
+        before, self._file = self._file, BytesIO()
+        try:
+            super().rotate()
+        except OSError:
+            self._file = before                     # which has another name now
+            return
+        if isinstance(self._file, BytesIO):         # nobody may write there
+            self._file = before
+        else:
+            before.close()
 
     def reopen(self) -> None:
         """:raises CannotReload: it cannot be opened; what was open stays so."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import ssl
@@ -13,6 +14,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.deferreds import deferred
+from docker_registry.logs.destination import RotatedFile
 from docker_registry.reloading import CannotReload, Reloads
 from docker_registry.test.certificates import make_certificate
 from docker_registry.test.process_case import CHECKOUT, TWISTD, Conversation, Daemon, ProcessCase, reactor
@@ -37,6 +39,44 @@ class ReloadsTests(SynchronousTestCase):
         self.successResultOf(deferred(reloads.reload)())
         self.assertEqual(done, ["function", "coroutine"])
         self.assertEqual(len(self.flushLoggedErrors(IndexError)), 1)
+
+
+class OnAFullDisk(RotatedFile):
+    is_full = False
+
+    def _openFile(self) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super()._openFile()
+
+
+class RotatedTests(SynchronousTestCase):
+    def test_no_room_for_a_new_one(self) -> None:
+        """What is open goes on, until a reload finds that there is room again."""
+        path = self.mktemp()
+        file = OnAFullDisk.fromFullPath(path, rotateLength=10, defaultMode=0o640)
+        file.write("a" * 10)
+        file.is_full = True
+        file.write("b")
+        file.write("c")
+        self.assertRaises(CannotReload, file.reopen)
+        file.write("d")
+        file.is_full = False
+        file.reopen()
+        file.write("e")
+        self.addCleanup(file.close)
+        self.assertEqual(Path(f"{path}.1").read_text(), "aaaaaaaaaabcd")
+        self.assertEqual(Path(path).read_text(), "e")
+
+    def test_begins_anew(self) -> None:
+        path = self.mktemp()
+        file = RotatedFile.fromFullPath(path, rotateLength=10, defaultMode=0o640)
+        self.addCleanup(file.close)
+        for text in ("a" * 10, "b" * 10, "c"):
+            file.write(text)
+        found = {each.name.removeprefix(Path(path).name): each.read_text() for each in Path(path).parent.iterdir()}
+        self.assertEqual(found, {"": "c", ".1": "b" * 10, ".2": "a" * 10})
+        self.assertEqual(Path(path).stat().st_mode & 0o777, 0o640)
 
 
 class ReloadTests(WorkerCase):
