@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.deferreds import outcomes, together
 from docker_registry.errors import Damaged, NotFound, StorageFailed, StoreUnavailable
+from docker_registry.storage.objects import budget
 from docker_registry.storage.objects.budget import PATIENCE, Budget, Buffer
 from docker_registry.storage.objects.parts import LARGEST, PARTS, sizes
 from docker_registry.storage.s3 import copying
@@ -333,6 +334,34 @@ class BudgetTests(SynchronousTestCase):
             buffer.drop()
         self.assertGreater(before - resident(), 63 * MIB)
         self.assertEqual(len(views), 4)
+
+    def test_is_used_again(self) -> None:
+        """While somebody has some; but not what somebody still looks at, as of a transfer that failed."""
+        first, second, third = (self.successResultOf(self.take(10)) for _ in range(3))
+        for buffer in (first, second):
+            buffer.add(memoryview(b"1234567890"))
+        memory, view = first._map, second.content
+        first.drop()
+        second.drop()
+        self.assertEqual(list(self.budget._spare), [memory])
+        other, again = self.successResultOf(self.take(20)), self.successResultOf(self.take(10))
+        self.assertIs(again._map, memory)
+        self.assertIsNot(other._map, memory)
+        self.assertEqual((bytes(again.content), bytes(first.content), len(view)), (b"", b"", 10))
+        for buffer in (third, other, again):
+            buffer.drop()
+        self.assertEqual((len(self.budget._spare), self.budget.left), (0, 100))
+
+    def test_spare_is_not_more_than_nobody_has(self) -> None:
+        buffers = [self.successResultOf(self.take(count)) for count in (30, 40, 20)]
+        buffers[0].drop()
+        buffers[1].drop()
+        self.assertEqual(sum(map(len, self.budget._spare)), 70)
+        self.successResultOf(self.take(60))
+        self.assertEqual((len(self.budget._spare), self.budget.left), (0, 20))
+        self.patch(budget, "SPARE", 15)
+        buffers[2].drop()
+        self.assertEqual((len(self.budget._spare), self.budget.left), (0, 40))
 
     def test_not_for_ever(self) -> None:
         self.take(80)

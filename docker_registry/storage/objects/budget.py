@@ -15,21 +15,23 @@ from docker_registry.errors import StorageFailed, StoreUnavailable
 PATIENCE = 60.0
 """Seconds that somebody waits for memory that slow transfers hold."""
 
+SPARE = 256 << 20
+"""Bytes of memory that nobody has and that the system does not get back yet, while anybody has some: to be given new
+pages costs as much as half of what is done with them."""
+
 
 class Buffer:
     """Room for bytes, outside the heap: it goes back to the system as a whole.
 
     Bytes come in pieces of all sizes. Kept as they came, they would leave holes in the heap that take as much again.
 
-    :param give: told how many bytes others can have.
+    :param give: takes back how many bytes it had, and the memory.
     """
 
-    def __init__(self, size: int, give: Callable[[int], None]) -> None:
+    def __init__(self, memory: mmap, size: int, give: Callable[[mmap, int], None]) -> None:
         self._size = size
         self._give = give
-        self._map = mmap(-1, max(size, 1), MAP_PRIVATE | MAP_ANONYMOUS)
-        with suppress(OSError):                 # a kernel without large pages: each small one costs a fault
-            self._map.madvise(MADV_HUGEPAGE)
+        self._map = memory
         self._filled = 0
 
     def add(self, piece: memoryview) -> int:
@@ -52,11 +54,9 @@ class Buffer:
     def drop(self) -> None:
         """May be called twice."""
         size, self._size = self._size, 0
-        try:
-            self._map.close()
-        except BufferError:                     # whoever still looks, of a transfer that failed, may see anything
-            self._map.madvise(MADV_DONTNEED)
-        self._give(size)
+        self._filled = 0
+        if size:
+            self._give(self._map, size)
 
 
 class Budget:
@@ -73,6 +73,7 @@ class Budget:
         self._clock = clock
         self._option = option
         self._waiting: deque[tuple[Deferred[None], int]] = deque()
+        self._spare: deque[mmap] = deque()
 
     async def take(self, count: int) -> Buffer:
         """Room for ``count`` bytes; whoever took it drops it.
@@ -91,11 +92,29 @@ class Budget:
                 raise StoreUnavailable(f"the memory for parts of uploads is in use: raise {self._option}") from None
         else:
             self.left -= count
-        return Buffer(count, self._give)
+        return Buffer(self._memory(count), count, self._give)
 
-    def _give(self, count: int) -> None:
+    def _memory(self, count: int) -> mmap:
+        """As much as that, which `left` is without already."""
+        found = next((each for each in self._spare if len(each) == count), None)
+        if found is not None:
+            self._spare.remove(found)
+        self._trim(min(SPARE, self.left))
+        return _new_memory(count) if found is None else found
+
+    def _give(self, memory: mmap, count: int) -> None:
         self.left += count
+        if _is_free(memory):
+            self._spare.append(memory)
+        else:
+            memory.madvise(MADV_DONTNEED)       # whoever still looks, of a transfer that failed, may see anything
         self._serve()
+        self._trim(min(SPARE, self.left) if self.left < self.total else 0)
+
+    def _trim(self, most: int) -> None:
+        """Let the system have what is spare beyond so many bytes."""
+        while sum(map(len, self._spare)) > most:
+            self._spare.popleft().close()
 
     def _leave(self, waiting: Deferred[None]) -> None:
         self._waiting = deque(each for each in self._waiting if each[0] is not waiting)
@@ -106,3 +125,19 @@ class Budget:
             waiting, count = self._waiting.popleft()
             self.left -= count
             waiting.callback(None)
+
+
+def _new_memory(count: int) -> mmap:
+    memory = mmap(-1, max(count, 1), MAP_PRIVATE | MAP_ANONYMOUS)
+    with suppress(OSError):                     # a kernel without large pages: each small one costs a fault
+        memory.madvise(MADV_HUGEPAGE)
+    return memory
+
+
+def _is_free(memory: mmap) -> bool:
+    """Whether nobody looks at it: only then others may write there."""
+    try:
+        memory.resize(len(memory))
+    except BufferError:
+        return False
+    return True
