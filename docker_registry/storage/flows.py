@@ -20,14 +20,29 @@ from zope.interface import implementer
 
 from docker_registry.errors import Transient
 
-HELD = 128 << 10
-"""Bytes of one answer in memory at which the store is told to wait."""
+LEAST, MOST = 128 << 10, 512 << 10
+"""Bytes of a piece."""
 
-RECEIVED = 128 << 10
-"""Bytes of an answer that are read at a time; less than `HELD` are in memory then, and not more than both together."""
+SHARED = 8 << 20
+"""Bytes that the pieces of all bodies together have, as long as none is smaller than `LEAST`."""
 
-SENT = 128 << 10
-"""Bytes that a connection is given at a time: it copies what it is given."""
+
+class Shares:
+    """How large the pieces of bodies are: a step costs as much as 100 KiB do, so few bodies have large ones.
+
+    A body has one piece in memory on its way out, where the connection copies what it is given; on its way in less than
+    one when the store is told to wait, and not more than two.
+
+    :ivar bodies: that are on their way.
+    """
+
+    def __init__(self) -> None:
+        self.bodies = 0
+
+    @property
+    def piece(self) -> int:
+        """Bytes that a body is given, or asked for, at a time."""
+        return max(LEAST, min(MOST, SHARED // max(self.bodies, 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +96,17 @@ class Watch:
 class Outflow:
     """Sends a body as fast as the store takes it.
 
+    :param shares: says how large a piece is at the moment.
     :param watch: told of each step: the store has ``idle`` seconds to take the next piece, and ``first_byte`` to
         answer when it has all. While the body's own source is slow nobody is watched.
     """
 
-    def __init__(self, body: Body, watch: Watch, idle: float, first_byte: float) -> None:
+    def __init__(self, body: Body, shares: Shares, watch: Watch, idle: float, first_byte: float) -> None:
         self._flow = body if isinstance(body, Flow) else None
         self._parts = deque(() if isinstance(body, Flow) else body)
         length = body.length if isinstance(body, Flow) else sum(map(len, body))
         self.length = UNKNOWN_LENGTH if length is None else length
+        self._shares = shares
         self._watch = watch
         self._idle = idle
         self._first_byte = first_byte
@@ -100,19 +117,32 @@ class Outflow:
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         done: Deferred[None] = Deferred(lambda _: self.stopProducing())
         self._done = done
+        connection: Any = getattr(consumer, "_consumer", None)
+        if hasattr(connection, "SEND_LIMIT"):
+            connection.SEND_LIMIT = MOST            # in one call
         self._pump = Deferred.fromCoroutine(self._copy(consumer))
         self._pump.addBoth(self._ended)
         return done
 
     async def _copy(self, consumer: IConsumer) -> None:
-        while parts := await self._next():
-            for part in parts:
-                for at in range(0, len(part), SENT):
-                    self._watch.begin(self._idle)
-                    consumer.write(bytes(part[at : at + SENT]))
-                    if self._paused is not None:
-                        await self._paused
+        self._shares.bodies += 1
+        try:
+            while parts := await self._next():
+                for part in parts:
+                    await self._write(consumer, part)
+        finally:
+            self._shares.bodies -= 1
         self._watch.begin(self._first_byte)
+
+    async def _write(self, consumer: IConsumer, part: Octets) -> None:
+        at = 0
+        while at < len(part):
+            end = at + self._shares.piece
+            self._watch.begin(self._idle)
+            consumer.write(bytes(part[at:end]))
+            if self._paused is not None:
+                await self._paused
+            at = end
 
     async def _next(self) -> Sequence[Octets]:
         if self._flow is None:
@@ -147,15 +177,19 @@ class Outflow:
 class Inflow(Protocol):
     """The body of an answer.
 
+    :param shares: says how large a piece is at the moment.
     :param watch: of the request; the store has ``idle`` seconds for the next piece while it may send.
     :param closed: called once when the body has ended, in whatever way.
     """
 
-    def __init__(self, watch: Watch, idle: float, closed: Callable[[], None]) -> None:
+    def __init__(self, shares: Shares, watch: Watch, idle: float, closed: Callable[[], None]) -> None:
+        self._shares = shares
+        self._held = LEAST                      # bytes in memory at which the store is told to wait
         self._watch = watch
         self._idle = idle
         self._closed = closed
         self._parts: deque[bytes] = deque()
+        self._at = 0                            # what comes before that of the first part was read
         self._size = 0
         self._is_paused = False
         self._is_complete = False
@@ -177,21 +211,29 @@ class Inflow(Protocol):
                 await self._waiting
             finally:
                 self._waiting = None
-        part = self._parts.popleft()
-        if len(part) > count:
-            self._parts.appendleft(part[count:])
-            part = part[:count]
+        part = self._take(count)
         self._size -= len(part)
-        if self._is_paused and self._size < HELD // 2:
+        if self._is_paused and self._size < self._held // 2:
             self._is_paused = False
+            self._share()
             self._watch.begin(self._idle)
             self._producer.resumeProducing()
         return part
+
+    def _take(self, count: int) -> bytes:
+        first, at = self._parts[0], self._at
+        if len(first) - at <= count:
+            self._parts.popleft()
+            self._at = 0
+            return first[at:]
+        self._at += count
+        return first[at : self._at]
 
     def close(self) -> None:
         """Give up what has not come yet, and the connection with it. May be called twice."""
         self._give_up(CancelledError())
         self._parts.clear()
+        self._at = 0
 
     def late(self) -> None:
         """The store sends no more."""
@@ -211,17 +253,22 @@ class Inflow(Protocol):
     # From the connection
 
     def connectionMade(self) -> None:
+        self._shares.bodies += 1
+        self._share()
+        self._watch.begin(self._idle)
+
+    def _share(self) -> None:
+        self._held = self._shares.piece
         connection: Any = getattr(self._producer, "_producer", None)
         if hasattr(connection, "bufferSize"):
-            connection.bufferSize = RECEIVED
-        self._watch.begin(self._idle)
+            connection.bufferSize = self._held
 
     def dataReceived(self, data: bytes) -> None:
         if self._error is not None:
             return
         self._parts.append(data)
         self._size += len(data)
-        if self._size < HELD:
+        if self._size < self._held:
             self._watch.begin(self._idle)
         elif not self._is_paused:
             self._is_paused = True
@@ -235,6 +282,7 @@ class Inflow(Protocol):
             self._end(None if reason.check(ResponseDone) else Transient("the store's answer was cut off"))
 
     def _end(self, error: Exception | None) -> None:
+        self._shares.bodies -= 1
         self._watch.end()
         self._is_paused = False                 # nobody is waited for when what came is read
         self._error = error

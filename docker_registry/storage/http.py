@@ -37,7 +37,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IPolicyForHTTPS
 from zope.interface import implementer
 
 from docker_registry.errors import StorageFailed, StoreUnavailable, Transient
-from docker_registry.storage.flows import Body, Inflow, Outflow, Watch
+from docker_registry.storage.flows import Body, Inflow, Outflow, Shares, Watch
 
 SMALL = 64 << 10
 """Bytes of an answer nobody reads that are read all the same, so that its connection can be used again."""
@@ -163,6 +163,7 @@ class Http:
         self._reactor = reactor
         self._calls = DeferredSemaphore(connections)
         self._streams = DeferredSemaphore(streams)
+        self._shares = Shares()
         self._pool = HTTPConnectionPool(reactor)
         self._pool.maxPersistentPerHost = connections
         self._pool.cachedConnectionTimeout = self.patience.kept     # type: ignore[assignment]  # seconds
@@ -220,7 +221,7 @@ class Http:
         waiting: Deferred[Any]
         inflow: Inflow | None = None
         watch = Watch(self._reactor, lambda: waiting.cancel() if inflow is None else inflow.late())
-        outflow = None if body is None else Outflow(body, watch, self.patience.idle, patience)
+        outflow = None if body is None else Outflow(body, self._shares, watch, self.patience.idle, patience)
         watch.begin(patience)
         try:
             waiting = self._agent.request(
@@ -234,7 +235,7 @@ class Http:
             raise _translated(error, host, watch) from None
         finally:
             watch.end()
-        inflow = Inflow(watch, self.patience.idle, slots.release)
+        inflow = Inflow(self._shares, watch, self.patience.idle, slots.release)
         response.deliverBody(inflow)
         return Answer(response, inflow, method == "HEAD")
 

@@ -19,7 +19,7 @@ from twisted.web.client import ResponseDone
 
 from docker_registry.deferreds import outcomes
 from docker_registry.errors import SourceGone, StorageFailed, StoreUnavailable, Transient
-from docker_registry.storage.flows import HELD, Flow, Inflow, Watch
+from docker_registry.storage.flows import LEAST, MOST, SHARED, Flow, Inflow, Outflow, Shares, Watch
 from docker_registry.storage.http import Http, Patience
 from docker_registry.storage.retries import TRIES, Retries
 from docker_registry.test.certificates import make_certificate
@@ -109,7 +109,7 @@ class AnswerTests(HttpCase):
         paused: Deferred[None] = Deferred()
         reactor.callLater(2 * SHORT.idle, paused.callback, None)        # nobody is late who has been told to wait
         await paused
-        self.assertLess(held._size, HELD + 65536)
+        self.assertLess(held._size, 2 * MOST)
         found = hashlib.sha256(first)
         while part := await answer.read(100_000):
             found.update(part)
@@ -317,13 +317,42 @@ class RetriesTests(SynchronousTestCase):
         self.assertEqual(len(self.left), 2)
 
 
+class SharesTests(SynchronousTestCase):
+    def test_many_have_small_pieces(self) -> None:
+        shares = Shares()
+        pieces = []
+        for shares.bodies in (0, 1, SHARED // MOST, SHARED // MOST + 1, SHARED // LEAST, 10_000):
+            pieces.append(shares.piece)
+        self.assertEqual(pieces[:3], [MOST] * 3)
+        self.assertTrue(LEAST < pieces[3] < MOST)
+        self.assertEqual(pieces[4:], [LEAST] * 2)
+
+    def test_who_takes_part(self) -> None:
+        """A body does as long as bytes of it are to come, or to go."""
+        shares = Shares()
+        inflow = Inflow(shares, Watch(Clock(), lambda: None), 60.0, lambda: None)
+        inflow.makeConnection(StringTransport())
+        outflows = [Outflow([b"x" * 10], shares, Watch(Clock(), lambda: None), 60.0, 30.0) for _ in range(2)]
+        wire = StringTransport()
+        for each in outflows:
+            each.pauseProducing()
+            each.startProducing(wire)
+        self.assertEqual(shares.bodies, 3)
+        outflows[0].resumeProducing()
+        outflows[1].stopProducing()
+        self.assertEqual(shares.bodies, 1)
+        inflow.close()
+        inflow.connectionLost()
+        self.assertEqual(shares.bodies, 0)
+
+
 class InflowTests(SynchronousTestCase):
     def test_ends_while_it_is_held_up(self) -> None:
         """All has come: nobody is watched any more, though it is read later."""
         clock = Clock()
-        inflow = Inflow(Watch(clock, lambda: None), 60.0, lambda: None)
+        inflow = Inflow(Shares(), Watch(clock, lambda: None), 60.0, lambda: None)
         inflow.makeConnection(StringTransport())
-        inflow.dataReceived(b"x" * HELD)
+        inflow.dataReceived(b"x" * MOST)
         inflow.connectionLost(Failure(ResponseDone()))
-        self.successResultOf(Deferred.fromCoroutine(inflow.read(HELD)))
+        self.successResultOf(Deferred.fromCoroutine(inflow.read(MOST)))
         self.assertEqual(clock.getDelayedCalls(), [])

@@ -56,6 +56,8 @@ class Outlet:
         self.moves = 0
         self.is_buffered = False
         self._room: Callable[[], None] | None = room
+        if self.is_plain:
+            transport.SEND_LIMIT = BURST            # in one call; Twisted makes one for each 128 KiB
         transport.registerProducer(self, True)
 
     def write(self, data: bytes) -> None:
