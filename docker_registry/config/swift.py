@@ -85,8 +85,8 @@ class Swift(Section):
     )
     swift_segment_size: Bytes = Field(
         default=8 << 20, ge=1 << 20, le=512 << 20,
-        description="Large blobs are stored in segments of this size. Where that would be more than 10 000, segments "
-        "are larger.",
+        description="Large blobs are stored in segments of this size, and of four times this size while half of "
+        "`swift_memory` is free.",
     )
     swift_memory: Bytes = Field(
         default=512 << 20, ge=16 << 20,

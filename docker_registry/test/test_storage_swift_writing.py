@@ -172,13 +172,25 @@ class WritingTests(SwiftWritingCase):
         """They are listed in groups."""
         self.patch(large, "LISTED", 3)
         whole = content(17 * MIB)
-        for begin, lists in ((self.direct, 3), (self.session, 2)):      # whose pieces are larger
+        for begin, lists in ((self.direct, 2), (self.session, 2)):
             await begin("b", whole)
             self.assertEqual((await self.storage.stat("b")).size, len(whole))
             self.assertEqual(hashlib.sha256(await self.content("b")).digest(), hashlib.sha256(whole).digest())
             self.assertEqual(len([name for name in self.segments() if "/list-" in name]), lists)
             await self.storage.delete("b")
             await self.nothing_is_left()
+
+    async def test_larger_where_there_is_memory(self) -> None:
+        """But for the last ones, which are waited for."""
+        whole = content(21 * MIB)
+        for memory, sizes in ((512 * MIB, [2, 2, 2, 2, 8, 2, 2, 1]), (32 * MIB, [2] * 10 + [1])):
+            storage = self.make(settings=replace(self.settings, memory=memory))
+            await self.direct("b", whole, storage)
+            segments = await storage.container.segments(f"{self.settings.prefix}b")
+            self.assertEqual([each.size for each in segments], [size * MIB for size in sizes])
+            self.assertEqual(hashlib.sha256(await self.content("b")).digest(), hashlib.sha256(whole).digest())
+        await self.storage.delete("b")
+        await self.nothing_is_left()
 
     async def test_with_segments_of_another_size(self) -> None:
         """The option was changed between two starts."""

@@ -74,6 +74,15 @@ class PieceSizes:
         is_free = self.budget.left >= self.budget.total // 2
         return self.larger if offset and offset % self.larger == 0 and is_free else self.smallest
 
+    def part(self, offset: int, length: int | None) -> int:
+        """Of the part of an object that begins at ``offset``, where parts need not be equal. The last ones are small:
+        they are what is waited for at the end.
+
+        :param length: of the object, if that is known.
+        """
+        is_last = length is not None and length - offset <= self.larger
+        return self.smallest if is_last else self.at(offset)
+
     def holding(self, size: int) -> int:
         """Of one that begins with ``size`` bytes."""
         return next((each for each in (self.smallest, self.larger) if size <= each), size)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from docker_registry.deferreds import deferred
-from docker_registry.errors import StorageFailed
+from docker_registry.errors import NotFound, StorageError, StorageFailed
 from docker_registry.storage.http import Answer
 from docker_registry.storage.interface import IReader
 from docker_registry.storage.objects.session import Piece
-from docker_registry.storage.objects.store import Head, Objects
+from docker_registry.storage.objects.store import Head, Objects, Refused
 from docker_registry.storage.resuming import ResumingReader
+
+_log = Logger()
 
 
 class ObjectReader(ResumingReader):
@@ -29,29 +34,30 @@ class ObjectReader(ResumingReader):
 
 
 @implementer(IReader)
-class SessionReader:
-    """An upload that is not finished: its pieces, and what is behind them."""
+class PiecesReader:
+    """Objects one after the other, as one. While one is read the next is asked for.
+
+    :param pieces: not one of which is empty.
+    :param rest: what is behind them.
+    """
 
     def __init__(self, objects: Objects, pieces: Sequence[Piece], rest: bytes, modified: float, offset: int) -> None:
         self.size = sum(piece.size for piece in pieces) + len(rest)
         self.modified = modified
         self._objects = objects
-        self._pieces = list(pieces)
-        self._rest = rest
+        self._pieces = deque(pieces)
+        while self._pieces and offset >= self._pieces[0].size:
+            offset -= self._pieces.popleft().size
         self._skip = offset
+        self._rest = rest
         self._reader: ObjectReader | None = None
+        self._next: Deferred[ObjectReader | None] | None = None
 
     @deferred
     async def read(self, count: int) -> bytes:
         while self._reader is not None or self._pieces:
             if self._reader is None:
-                piece = self._pieces.pop(0)
-                if self._skip >= piece.size:
-                    self._skip -= piece.size
-                    continue
-                answer, head = await self._objects.stream(piece.key, self._skip)
-                self._reader = ObjectReader(self._objects, piece.key, answer, head, self._skip)
-                self._skip = 0
+                self._reader = await self._begun()
             if part := await self._reader.read(count):
                 return part
             self._reader = None
@@ -59,9 +65,49 @@ class SessionReader:
         self._skip = 0
         return part
 
+    async def _begun(self) -> ObjectReader:
+        """The next piece. Whoever has it asks for the one behind it."""
+        reader = None if self._next is None else await self._next
+        self._next = None
+        if reader is None:
+            reader = await self._opened(self._pieces[0], self._skip)
+        self._pieces.popleft()
+        self._skip = 0
+        if self._pieces:
+            self._next = Deferred.fromCoroutine(self._tried(self._pieces[0]))
+        return reader
+
+    async def _tried(self, piece: Piece) -> ObjectReader | None:
+        """``None`` if it has to be asked for again when it is needed, which tells why."""
+        try:
+            return await self._opened(piece, 0)
+        except StorageError as error:
+            _log.debug("{key} could not be read ahead: {error}", key=piece.key, error=error)
+            return None
+
+    async def _opened(self, piece: Piece, offset: int) -> ObjectReader:
+        """:raises StorageFailed: it is another one."""
+        try:
+            answer, head = await self._objects.stream(piece.key, offset, piece.tag)
+        except (NotFound, Refused) as error:
+            raise StorageFailed(f"{piece.key} changed before it was read") from error
+        if head.size != piece.size:
+            answer.close()
+            raise StorageFailed(f"{piece.key} has {head.size} bytes instead of {piece.size}")
+        return ObjectReader(self._objects, piece.key, answer, head, offset)
+
     def close(self) -> None:
-        self._pieces = []
+        self._pieces.clear()
         self._rest = b""
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+        if self._next is not None:
+            self._next.addCallbacks(_close, lambda failure: failure.trap(CancelledError))
+            self._next.cancel()
+            self._next = None
+
+
+def _close(reader: ObjectReader | None) -> None:
+    if reader is not None:
+        reader.close()

@@ -57,8 +57,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
+    """:ivar tag: of its content, if that is known."""
+
     key: str
     size: int
+    tag: str = ""
 
 
 Naming = Callable[[str, str, int], str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from urllib.parse import quote
 
 from zope.interface import implementer
@@ -10,12 +11,13 @@ from zope.interface import implementer
 from docker_registry.deferreds import deferred
 from docker_registry.errors import StorageFailed
 from docker_registry.storage.files import SmallReader
+from docker_registry.storage.http import Answer
 from docker_registry.storage.interface import SMALL, Entry, IDistant, IReader, IWriter, Stat, is_key
 from docker_registry.storage.objects.budget import Budget
 from docker_registry.storage.objects.large import Large
 from docker_registry.storage.objects.listing import names
-from docker_registry.storage.objects.parts import PieceSizes
-from docker_registry.storage.objects.reader import ObjectReader, SessionReader
+from docker_registry.storage.objects.parts import PieceSizes, sizes
+from docker_registry.storage.objects.reader import ObjectReader, PiecesReader
 from docker_registry.storage.objects.session import RECORD, Session, total
 from docker_registry.storage.objects.store import Head, Objects, OutOfRange
 from docker_registry.storage.objects.writer import DirectWriter, SessionWriter
@@ -76,10 +78,14 @@ class ObjectStorage:
                 return SmallReader(b"", head.size, head.modified)
         else:
             if not head.session:
-                return ObjectReader(self._objects, whole, answer, head, offset)
+                return await self._reader(whole, answer, head, offset)
             answer.close()
         session, head = await self._session(whole)
-        return SessionReader(self._objects, session.pieces(), b"".join(session.rest), head.modified, offset)
+        return PiecesReader(self._objects, session.pieces(), b"".join(session.rest), head.modified, offset)
+
+    async def _reader(self, whole: str, answer: Answer, head: Head, offset: int) -> IReader:
+        """:param answer: an object from ``offset`` on."""
+        return ObjectReader(self._objects, whole, answer, head, offset)
 
     async def _session(self, whole: str) -> tuple[Session, Head]:
         content, head = await self._objects.get(whole, RECORD)
@@ -129,5 +135,10 @@ class ObjectStorage:
     async def create_direct(self, key: str, final: str, length: int | None) -> IWriter:
         return DirectWriter(
             self._objects, self._large, self._runner, self.budget, self._prefix, self._whole(final),
-            self._sizes.smallest, length,
+            self._part_sizes(length), length,
         )
+
+    def _part_sizes(self, length: int | None) -> Callable[[int, int], int]:
+        """How large the part is that has a number, and begins at an offset: of an object of ``length``, all equal."""
+        size = sizes(self._sizes.smallest, length, self.budget.total)
+        return lambda number, offset: size(number)

@@ -10,7 +10,7 @@ longer, and the final key is not       pieces of the upload, made one by the sto
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from twisted.internet.defer import Deferred
@@ -24,7 +24,7 @@ from docker_registry.storage.flows import Octets
 from docker_registry.storage.interface import Digester, IWriter
 from docker_registry.storage.objects.budget import Budget, Buffer
 from docker_registry.storage.objects.large import Large
-from docker_registry.storage.objects.parts import Parts, PieceSizes, sizes
+from docker_registry.storage.objects.parts import Parts, PieceSizes
 from docker_registry.storage.objects.session import Run, Session
 from docker_registry.storage.objects.store import Objects
 from docker_registry.threads import Runner
@@ -180,6 +180,7 @@ class SessionWriter(_Writer):
 class DirectWriter(_Writer):
     """For bytes whose final key is known. They cannot be resumed.
 
+    :param size: of the part that has a number, and begins at an offset.
     :param length: of all bytes, if that is known.
     """
 
@@ -191,17 +192,19 @@ class DirectWriter(_Writer):
         budget: Budget,
         prefix: str,
         key: str,
-        size: int,
+        size: Callable[[int, int], int],
         length: int | None,
     ) -> None:
         super().__init__(objects, large, runner, prefix, key)
         self._upload = large.upload(key)
-        self._parts = Parts(budget, sizes(size, length, budget.total), length, self._send)
+        self._sent = 0                          # bytes, or on their way
+        self._parts = Parts(budget, lambda number: size(number, self._sent), length, self._send)
 
     async def _begin(self) -> None:
         await self._upload.begin()
 
     async def _send(self, number: int, parts: Sequence[Octets]) -> None:
+        self._sent += sum(map(len, parts))
         await self._begun()
         await self._upload.part(number, parts)
 

@@ -65,11 +65,13 @@ class Segment:
 
     :ivar path: container and key, as `/container/key`.
     :ivar is_nested: whether it is a large object itself.
+    :ivar tag: of its content; empty where a list is to be made.
     """
 
     path: str
     size: int
     is_nested: bool = False
+    tag: str = ""
 
 
 def _head(answer: Answer, key: str) -> SwiftHead:
@@ -151,7 +153,7 @@ class Container(Reading[SwiftHead]):
                 answer.close()                  # it has become another since
                 return []
             rows = await self._document(answer, _manifest)
-            return [Segment(row["name"], row["bytes"], bool(row.get("sub_slo"))) for row in rows]
+            return [Segment(row["name"], row["bytes"], bool(row.get("sub_slo")), row["hash"]) for row in rows]
 
         return await self.client.ask("GET", key, read, {"multipart-manifest": "get"})
 
@@ -267,7 +269,10 @@ def _manifest(content: bytes) -> list[dict[str, Any]]:
     """:raises Transient: no list of segments, or half of one."""
     try:
         rows = json.loads(content)
-        if not all(isinstance(row["name"], str) and isinstance(row["bytes"], int) for row in rows):
+        if not all(
+            isinstance(row["name"], str) and isinstance(row["bytes"], int) and isinstance(row["hash"], str)
+            for row in rows
+        ):
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Transient("the store's answer is no list of segments") from None

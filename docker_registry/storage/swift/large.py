@@ -16,13 +16,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from hashlib import md5
 
 from twisted.logger import Logger
 
 from docker_registry.deferreds import at_most
 from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed
 from docker_registry.storage.flows import Octets
-from docker_registry.storage.objects.session import RECORD, Session
+from docker_registry.storage.objects.session import RECORD, Piece, Session
 from docker_registry.storage.objects.store import Refused
 from docker_registry.storage.swift.container import Container, Segment, SwiftHead
 from docker_registry.storage.swift.groups import AT_ONCE, Groups, group_in, group_of
@@ -158,6 +159,19 @@ class Segmented:
             if own is not None:
                 found += [own, *(await self.segments(own, head) if each.is_nested else [])]
         return found
+
+    async def pieces(self, key: str, head: SwiftHead) -> Sequence[Piece]:
+        """What an object consists of, as it was when ``head`` was read; nothing if that cannot be said of it, or if
+        somebody else's segments are among them.
+        """
+        try:
+            segments = await self.container.segments(key)
+        except NotFound:
+            return []
+        pieces = [Piece(self._own(each.path) or "", each.size, each.tag) for each in segments]
+        is_same = head.tag == md5("".join(each.tag for each in pieces).encode(), usedforsecurity=False).hexdigest()
+        is_whole = head.size == sum(each.size for each in pieces)
+        return pieces if is_same and is_whole and all(each.key and each.size for each in pieces) else []
 
     async def led(self, key: str) -> list[str]:
         """The segments to which an object leads, a list or a session; none if it is not there."""
