@@ -63,6 +63,13 @@ def show(parts: Sequence[bytes], digesters: Sequence[Digester]) -> None:
             digester.update(part)
 
 
+def showing(runner: Runner, parts: Sequence[bytes], digesters: Sequence[Digester]) -> list[Deferred[None]]:
+    """`show`, with a thread for each of them where that is worth it."""
+    if sum(map(len, parts)) < APART:
+        return [runner.slow(show, parts, digesters)]
+    return [runner.slow(show, parts, [each]) for each in digesters]
+
+
 @implementer(IReader)
 class SmallReader:
     """An object that was read when it was opened."""
@@ -159,7 +166,7 @@ class LocalWriter:
 
     async def _write_apart(self, parts: Sequence[bytes], digesters: Sequence[Digester]) -> None:
         await together(
-            self._runner.slow(show, parts, digesters),
+            *showing(self._runner, parts, digesters),
             self._runner.slow(translating(self._write), self._key, parts, ()),
         )
 

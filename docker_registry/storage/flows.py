@@ -117,7 +117,7 @@ class Outflow:
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         done: Deferred[None] = Deferred(lambda _: self.stopProducing())
         self._done = done
-        connection: Any = getattr(consumer, "_consumer", None)
+        connection: Any = getattr(consumer, "_consumer", None) or getattr(consumer, "transport", None)
         if hasattr(connection, "SEND_LIMIT"):
             connection.SEND_LIMIT = MOST            # in one call
         self._pump = Deferred.fromCoroutine(self._copy(consumer))
@@ -177,12 +177,16 @@ class Outflow:
 class Inflow(Protocol):
     """The body of an answer.
 
+    :param length: in bytes, if that is known.
     :param shares: says how large a piece is at the moment.
     :param watch: of the request; the store has ``idle`` seconds for the next piece while it may send.
     :param closed: called once when the body has ended, in whatever way.
     """
 
-    def __init__(self, shares: Shares, watch: Watch, idle: float, closed: Callable[[], None]) -> None:
+    def __init__(
+        self, length: int | None, shares: Shares, watch: Watch, idle: float, closed: Callable[[], None]
+    ) -> None:
+        self._left = length
         self._shares = shares
         self._held = LEAST                      # bytes in memory at which the store is told to wait
         self._watch = watch
@@ -242,6 +246,8 @@ class Inflow(Protocol):
     def _give_up(self, error: Exception) -> None:
         if not self._is_complete and self._error is None:
             self._end(error)
+            if self._left == 0:
+                return                              # it is about to hear of the end, and can be used again
             # What Twisted hands out can only close in order, which takes all that the store is still sending.
             connection = getattr(self._producer, "_producer", None)
             (getattr(connection, "abortConnection", None) or self._producer.loseConnection)()
@@ -268,6 +274,8 @@ class Inflow(Protocol):
             return
         self._parts.append(data)
         self._size += len(data)
+        if self._left is not None:
+            self._left -= len(data)
         if self._size < self._held:
             self._watch.begin(self._idle)
         elif not self._is_paused:

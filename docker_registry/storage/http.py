@@ -235,7 +235,8 @@ class Http:
             raise _translated(error, host, watch) from None
         finally:
             watch.end()
-        inflow = Inflow(self._shares, watch, self.patience.idle, slots.release)
+        length = None if response.length is UNKNOWN_LENGTH else response.length
+        inflow = Inflow(length, self._shares, watch, self.patience.idle, slots.release)
         response.deliverBody(inflow)
         return Answer(response, inflow, method == "HEAD")
 

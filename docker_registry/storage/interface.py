@@ -96,7 +96,7 @@ class IWriter(Interface):
     mark: str = Attribute("Tells what the last `sync` made durable from what another machine did; see `Stat`.")
 
     def write(parts: Sequence[bytes], digesters: Sequence[Digester] = ()) -> Deferred[None]:
-        """Take more bytes, and show each part to each of ``digesters``, off the reactor and in one hop.
+        """Take more bytes, and show each part to each of ``digesters``, off the reactor.
 
         When it fails nothing is known about the bytes of this call: close, and resume from what was synced.
         """

@@ -127,6 +127,21 @@ class AnswerTests(HttpCase):
         answer.close()
         await gone
 
+    async def test_kept_by_who_has_all(self) -> None:
+        """Whoever has the last byte does not wait for the end: the connection is used again."""
+        self.server.add(status=200, body=content(MIB))
+        http, seen = self.http(), set()
+        for _ in range(3):
+            answer = await http.request("GET", self.url, {}, stream=True)
+            left = MIB
+            while left:
+                left -= len(await answer.read(left))
+            answer.close()
+            seen.update(self.server._conversations)
+            await deferLater(reactor, 0)
+        self.assertEqual((len(seen), self.server.open), (1, 1))
+        self.assertEqual(http._streams.tokens, http._streams.limit)
+
 
 class PatienceTests(HttpCase):
     async def test_no_answer(self) -> None:
@@ -330,7 +345,7 @@ class SharesTests(SynchronousTestCase):
     def test_who_takes_part(self) -> None:
         """A body does as long as bytes of it are to come, or to go."""
         shares = Shares()
-        inflow = Inflow(shares, Watch(Clock(), lambda: None), 60.0, lambda: None)
+        inflow = Inflow(None, shares, Watch(Clock(), lambda: None), 60.0, lambda: None)
         inflow.makeConnection(StringTransport())
         outflows = [Outflow([b"x" * 10], shares, Watch(Clock(), lambda: None), 60.0, 30.0) for _ in range(2)]
         wire = StringTransport()
@@ -350,7 +365,7 @@ class InflowTests(SynchronousTestCase):
     def test_ends_while_it_is_held_up(self) -> None:
         """All has come: nobody is watched any more, though it is read later."""
         clock = Clock()
-        inflow = Inflow(Shares(), Watch(clock, lambda: None), 60.0, lambda: None)
+        inflow = Inflow(None, Shares(), Watch(clock, lambda: None), 60.0, lambda: None)
         inflow.makeConnection(StringTransport())
         inflow.dataReceived(b"x" * MOST)
         inflow.connectionLost(Failure(ResponseDone()))

@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from docker_registry.deferreds import Shared, deferred, together
 from docker_registry.errors import StorageError, StorageFailed
-from docker_registry.storage.files import show
+from docker_registry.storage.files import showing
 from docker_registry.storage.flows import Octets
 from docker_registry.storage.interface import Digester, IWriter
 from docker_registry.storage.objects.budget import Budget, Buffer
@@ -57,7 +57,7 @@ class _Writer:
     async def write(self, parts: Sequence[bytes], digesters: Sequence[Digester] = ()) -> None:
         """Cut and hash at the same time."""
         await together(
-            self._runner.slow(show, parts, digesters), Deferred.fromCoroutine(self._parts.write(parts))
+            *showing(self._runner, parts, digesters), Deferred.fromCoroutine(self._parts.write(parts))
         )
         self.offset += sum(map(len, parts))
 
