@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.task import deferLater
 
 from docker_registry.errors import StorageFailed
+from docker_registry.storage.objects import reader
 from docker_registry.storage.objects.reader import PiecesReader
 from docker_registry.storage.swift import large, storage
 from docker_registry.storage.swift.container import Segment
@@ -30,12 +31,12 @@ class SegmentsTests(SwiftFaultCase):
         self.calls()
 
     async def from_offset(self, offset: int) -> bytes:
-        reader: Any = await self.storage.open("b", offset)
-        self.assertEqual(reader.size, len(WHOLE))
+        opened: Any = await self.storage.open("b", offset)
+        self.assertEqual(opened.size, len(WHOLE))
         parts = []
-        while part := await reader.read(MIB):
+        while part := await opened.read(MIB):
             parts.append(part)
-        reader.close()
+        opened.close()
         return b"".join(parts)
 
     def segment(self, number: int) -> str:
@@ -90,18 +91,18 @@ class SegmentsTests(SwiftFaultCase):
 
     async def test_changed(self) -> None:
         """A segment that has other bytes is not read, and neither is one that has gone."""
-        reader = await self.storage.open("b")
+        opened = await self.storage.open("b")
         await self.storage.container.put(self.segment(2), [b"x" * MIB])
         found = b""
         with self.assertRaises(StorageFailed):
-            while part := await reader.read(MIB):
+            while part := await opened.read(MIB):
                 found += part
         self.assertEqual(found, WHOLE[: 2 * SEGMENT])
-        reader.close()
+        opened.close()
         await self.storage.container.delete(self.segment(0))
-        reader = PiecesReader(self.storage.container, await self.pieces(), b"", 0.0, 0)
-        await self.fails(reader.read(MIB), StorageFailed)
-        reader.close()
+        opened = PiecesReader(self.storage.container, await self.pieces(), b"", 0.0, 0)
+        await self.fails(opened.read(MIB), StorageFailed)
+        opened.close()
         await self.all_is_free()
 
     async def pieces(self) -> Any:
@@ -109,15 +110,15 @@ class SegmentsTests(SwiftFaultCase):
         return await self.storage.large.pieces(key, await self.storage.container.head(key))
 
     async def test_of_another_length(self) -> None:
-        reader = await self.storage.open("b")
+        opened = await self.storage.open("b")
         self.proxy.add(
             method="GET", target=r"\.segments/.*/000001", status=200, body=b"x",
             headers={"Last-Modified": "Wed, 25 Nov 2026 10:00:00 GMT"},
         )
         with self.assertRaises(StorageFailed):
-            while await reader.read(MIB):
+            while await opened.read(MIB):
                 pass
-        reader.close()
+        opened.close()
         await self.all_is_free()
 
     async def test_list_that_is_another(self) -> None:
@@ -141,15 +142,30 @@ class SegmentsTests(SwiftFaultCase):
         self.assertEqual(await self.content("b"), WHOLE)
         self.assertEqual(self.calls(), ["GET b", LIST])
 
+    async def test_not_too_early(self) -> None:
+        """A client that stops holds one of the store's connections, and not two."""
+        self.patch(reader, "AHEAD", MIB)
+        opened: Any = await self.storage.open("b")
+        found = await opened.read(MIB // 2)
+        self.assertIsNone(opened._next)
+        while opened._next is None:
+            found += await opened.read(MIB // 2)
+        self.assertTrue(MIB <= len(found) < SEGMENT)
+        while part := await opened.read(MIB):
+            found += part
+        self.assertEqual(found, WHOLE)
+        opened.close()
+        await self.all_is_free()
+
     async def test_closed(self) -> None:
         """Also while the next one is on its way, or has come."""
         rule = self.proxy.add(method="GET", target=r"\.segments/.*/000001", times=1, hang=True)
-        reader = await self.storage.open("b")
-        self.assertEqual(await reader.read(10), WHOLE[:10])
+        opened = await self.storage.open("b")
+        self.assertEqual(await opened.read(10), WHOLE[:10])
         while not rule.met:
             await deferLater(reactor, 0)
-        reader.close()
-        reader.close()
+        opened.close()
+        opened.close()
         await self.all_is_free()
         again: Any = await self.storage.open("b")
         await again.read(10)

@@ -17,6 +17,10 @@ from docker_registry.storage.objects.session import Piece
 from docker_registry.storage.objects.store import Head, Objects, Refused
 from docker_registry.storage.resuming import ResumingReader
 
+AHEAD = 2 << 20
+"""Bytes before the end of a piece at which the next one is asked for. Not earlier: the store serves so many readers at
+a time, and most of them have a slow client."""
+
 _log = Logger()
 
 
@@ -35,7 +39,7 @@ class ObjectReader(ResumingReader):
 
 @implementer(IReader)
 class PiecesReader:
-    """Objects one after the other, as one. While one is read the next is asked for.
+    """Objects one after the other, as one. The next one is asked for before one comes to its end.
 
     :param pieces: not one of which is empty.
     :param rest: what is behind them.
@@ -49,6 +53,7 @@ class PiecesReader:
         while self._pieces and offset >= self._pieces[0].size:
             offset -= self._pieces.popleft().size
         self._skip = offset
+        self._left = 0                          # of the piece that is read
         self._rest = rest
         self._reader: ObjectReader | None = None
         self._next: Deferred[ObjectReader | None] | None = None
@@ -59,6 +64,9 @@ class PiecesReader:
             if self._reader is None:
                 self._reader = await self._begun()
             if part := await self._reader.read(count):
+                self._left -= len(part)
+                if self._left <= AHEAD and self._next is None and self._pieces:
+                    self._next = Deferred.fromCoroutine(self._tried(self._pieces[0]))
                 return part
             self._reader = None
         part, self._rest = self._rest[self._skip : self._skip + count], self._rest[self._skip + count :]
@@ -66,15 +74,13 @@ class PiecesReader:
         return part
 
     async def _begun(self) -> ObjectReader:
-        """The next piece. Whoever has it asks for the one behind it."""
+        """The next piece."""
         reader = None if self._next is None else await self._next
         self._next = None
         if reader is None:
             reader = await self._opened(self._pieces[0], self._skip)
-        self._pieces.popleft()
+        self._left = self._pieces.popleft().size - self._skip
         self._skip = 0
-        if self._pieces:
-            self._next = Deferred.fromCoroutine(self._tried(self._pieces[0]))
         return reader
 
     async def _tried(self, piece: Piece) -> ObjectReader | None:
