@@ -15,6 +15,9 @@ from docker_registry.errors import StorageError
 from docker_registry.service import core
 from docker_registry.storage.interface import ILeftovers, IStorage, Leftover
 
+LEAST = 3600.0
+"""Seconds for which what a push has written is left alone: nobody sees whether a registry somewhere goes on with it."""
+
 
 async def leftovers(reactor: Any, config: Config, age: float, remove: bool, as_json: bool) -> None:
     """Name what is older than ``age`` seconds, and remove it if asked to.

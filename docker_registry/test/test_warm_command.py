@@ -77,6 +77,15 @@ class WarmTests(ProcessCase):
             self.assertRegex(asked.said.seen, rf"\A{expected}\n\Z")
 
     @deferred
+    async def test_leftovers_that_are_young(self) -> None:
+        """They may be of a push that goes on: they are shown, and not removed."""
+        options = ["leftovers", "--config=c.yml", "--flavor=x", "--older-than=59m"]
+        asked = self.run_program(SERVE, [*options, "--remove"])
+        self.assertEqual(await asked.ended, 2)
+        self.assertIn("59m is too little for --remove", asked.complained.seen)
+        self.assertEqual(await self.run_program(SERVE, options).ended, 0)
+
+    @deferred
     async def test_on_a_terminal(self) -> None:
         self.make(large=8_000_000)
         warm = self.run_program(BAR, [SERVE, "warm", "--config=c.yml", "--flavor=x"])
