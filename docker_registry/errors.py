@@ -25,6 +25,8 @@ RegistryError
      +- Damaged         the bytes are not those that were committed
      +- StorageFull     no room for more
      +- StorageFailed   the disk or the backend refused
+     |   +- StorageRefused  and has said why
+     +- OutOfService    whoever runs the backend lets nobody read it now
      +- StoreUnavailable    a store on the network cannot be reached, is busy, or does not let us in
          +- Transient       and the next try may succeed
          +- OutageKnown     and somebody has been told of that
@@ -221,6 +223,15 @@ class StorageFull(StorageError):
 
 class StorageFailed(StorageError):
     """The disk or the backend refused; the cause is chained."""
+
+
+class StorageRefused(StorageFailed):
+    """The backend refused for a reason that it has said, and that an operator can mend; the text has it."""
+
+
+class OutOfService(StorageError):
+    """Whoever runs the backend lets nobody read what is at this key, which is as it was; the text says how it comes
+    back."""
 
 
 class StoreUnavailable(StorageError):

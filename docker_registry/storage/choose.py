@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from docker_registry.config.model import Config
 from docker_registry.storage import accounts
+from docker_registry.storage.glance.diversion import Diversion
 from docker_registry.storage.glance.images import Images
 from docker_registry.storage.glance.shelf import Shelf
 from docker_registry.storage.glance.storage import GlanceStorage
@@ -123,20 +124,18 @@ def glance(config: Config, around: Surroundings) -> GlanceStorage:
     async def project() -> str:
         return (await service.access()).project
 
-    def check() -> None:
-        made.diversion.check()
-
+    diversion = Diversion(clock, time.time, shelf.probe)
     beside = KINDS[config.storage_alternate](config, around)
-    made = GlanceStorage(
+    return GlanceStorage(
         shelf,
-        with_old(beside, images, project, clock, accounts.whose(config), check),
+        with_old(beside, images, project, clock, accounts.whose(config), diversion),
         around.runner,
         clock,
         http.close,
         check=config.storage_check and not around.joins,
         titles=Titles(images, project, shelf.is_ours) if config.glance_names else None,
+        diversion=diversion,
     )
-    return made
 
 
 def prefix(config: Config) -> str:

@@ -22,6 +22,7 @@ from service_identity import VerificationError
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
+from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import Certificate, CertificateOptions, trustRootFromCertificates
 from twisted.logger import Logger
@@ -73,6 +74,10 @@ class Patience:
     first_byte: float = 30.0
     idle: float = 60.0
     kept: float = 15.0
+
+
+class Silent(Transient):
+    """The store did not answer in time: whoever asks again waits as long again."""
 
 
 class Crowded(Transient):
@@ -282,7 +287,7 @@ def _policy(ca: Path | None) -> IPolicyForHTTPS:
 def _translated(error: Exception, host: str, watch: Watch) -> Exception:
     """What an error of Twisted's client means. The text names the host and nothing else of the request."""
     if watch.expired:
-        return Transient(f"{host} did not answer in time")
+        return Silent(f"{host} did not answer in time")
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, CancelledError):
@@ -298,7 +303,8 @@ def _translated(error: Exception, host: str, watch: Watch) -> Exception:
     if isinstance(error, ConnectError):
         reason = error.osError
         text = os.strerror(reason) if isinstance(reason, int) else reason or type(error).__name__
-        return Transient(f"{host} cannot be reached: {text}")
+        kind = Silent if isinstance(error, ConnectTimeout) else Transient
+        return kind(f"{host} cannot be reached: {text}")
     reason = next((type(cause).__name__ for cause in causes), ConnectionLost.__name__)
     return Transient(f"{host} went away before it answered: {reason}")
 

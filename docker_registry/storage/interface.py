@@ -220,7 +220,7 @@ class IStorage(Interface):
 
 
 class IDistant(Interface):
-    """A store of which each question is a request to another machine."""
+    """A store whose content is on another machine: each blob that is opened costs a request."""
 
 
 class IDirect(Interface):

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from twisted.logger import capturedLogs
+
 from docker_registry.deferreds import outcomes
 from docker_registry.digest import Digest
 from docker_registry.errors import Damaged, NotFound, StorageFailed, StorageFull
@@ -17,7 +19,7 @@ from docker_registry.storage.glance.errors import Deactivated
 from docker_registry.storage.glance.images import new_id
 from docker_registry.storage.glance.shelf import KEY, STORE
 from docker_registry.storage.http import Crowded
-from docker_registry.storage.interface import IFile
+from docker_registry.storage.interface import IFile, Leftover
 from docker_registry.test.glance_case import GlanceStorageCase
 from docker_registry.test.servers.stores import glance_folder
 from docker_registry.test.storage_contract import content
@@ -221,6 +223,18 @@ class PlacesTests(GlanceStorageCase):
         self.assertEqual(await self.storage.leftovers(time.time() + 60), [])
         self.assertEqual((await api.show(made["other"])).status, "queued")
         self.assertEqual(await self.content(key), LAYER)
+
+    async def test_leftovers_beside_an_emptied_store(self) -> None:
+        """What knew of the images is gone: that does not make leftovers of them."""
+        key = await self.commit(LAYER)
+        image = await self.image_of(key)
+        leftover = Leftover(key, f"image {image}", 0.0)
+        await self.alternate.delete_tree(layout.GLANCE)
+        with capturedLogs() as events:
+            self.assertEqual(await self.storage.leftovers(time.time() + 60), [])
+        self.assertEqual([each["alert"] for each in events if "alert" in each], ["storage_alternate was emptied"])
+        await self.storage.remove_leftover(leftover)
+        self.assertEqual((await self.images().show(image)).status, "active")
 
     async def test_two_push_the_same(self) -> None:
         """Both are answered, and one image is left that holds it (D4)."""

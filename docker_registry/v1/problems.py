@@ -41,6 +41,7 @@ PROBLEMS: dict[type[BaseException], tuple[int, str]] = {
     errors.TagInvalid: (400, "Invalid tag: 1 to 128 letters, digits, '_', '.', '-'"),
     errors.DeletionDisabled: (405, "Deleting is switched off"),
     errors.StorageFull: (507, "The registry has no space left"),
+    errors.OutOfService: (503, "This content is out of service: ask whoever runs the registry"),
     errors.StoreUnavailable: (503, "The store of the registry does not answer, try again later"),
     errors.StorageError: (500, "The registry failed; its log says why"),
     BodyTooLarge: (413, "The document is too large"),

@@ -49,6 +49,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     errors.BlobInUse: Problem(405, "UNSUPPORTED", "a manifest refers to this blob: delete that first"),
     errors.TooManyUploads: Problem(429, "TOOMANYREQUESTS", "too many uploads are open: try again later"),
     errors.StorageFull: Problem(507, "UNAVAILABLE", "the registry has no space left"),
+    errors.OutOfService: Problem(503, "UNAVAILABLE", "this content is out of service: ask whoever runs the registry"),
     errors.StoreUnavailable: Problem(503, "UNAVAILABLE", "the store of the registry does not answer: try again later"),
     errors.StorageError: INTERNAL,
     RangeNotSatisfiable: Problem(416, "RANGE_INVALID", "the blob has no such range"),

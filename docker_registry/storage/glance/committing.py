@@ -111,7 +111,7 @@ class Committing:
                 raise Crowded("enough is sent to Glance while it comes")
             self._sending += 1
             try:
-                return await self._shelf.put_once(key, load)
+                return await self._diversion.tried(self._shelf.put_once(key, load))
             finally:
                 self._sending -= 1
 
@@ -146,7 +146,7 @@ class Committing:
                 return None
             if await self._runner.slow(_hashed, found[0].algorithm, content) != found[0].hash:
                 return None
-            await self._shelf.verify(key, found[0], anew=True)
+            await self._diversion.asked(self._shelf.verify(key, found[0], anew=True))
         except StorageError as error:
             self.log.debug("{key} is put anew: {error}", key=key, error=error)
             return None
@@ -177,7 +177,7 @@ class Committing:
         try:
             record = await sending.finish()
             if not sending.has_key:
-                await self._shelf.label(record.image, key)
+                await self._diversion.tried(self._shelf.label(record.image, key))
         except (StoreUnavailable, NotFound) as error:
             self.log.debug("what was sent to Glance while it came is sent again: {error}", error=error)
             if record is not None:
@@ -190,11 +190,11 @@ class Committing:
         if self._diversion.is_on:
             return None
         try:
-            return await self._shelf.put(key, load)
+            return await self._diversion.asked(self._shelf.put(key, load))
         except SourceFailed as failed:
             raise failed.error from None
         except StoreUnavailable as error:
-            self._diversion.failed(error)
+            self.log.debug("{key} is diverted: {error}", key=key, error=error)
             return None
 
     async def load(self, source: str, size: int, sum: Sum | None, digester: Digester | None = None) -> Load:

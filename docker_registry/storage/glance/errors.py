@@ -5,7 +5,16 @@ from __future__ import annotations
 import html
 import re
 
-from docker_registry.errors import NotFound, StorageError, StorageFailed, StorageFull, StoreUnavailable, Transient
+from docker_registry.errors import (
+    NotFound,
+    OutOfService,
+    StorageError,
+    StorageFailed,
+    StorageFull,
+    StorageRefused,
+    StoreUnavailable,
+    Transient,
+)
 from docker_registry.storage.http import Answer, clean
 
 LIMIT = 64 << 10
@@ -16,7 +25,7 @@ _TAG = re.compile(r"<[^>]{0,200}>")
 _FULL = re.compile(r"quota|exceed|limit|disk space", re.IGNORECASE)
 
 
-class Refused(StorageFailed):
+class Refused(StorageRefused):
     """:ivar status: of the answer."""
 
     def __init__(self, status: int, text: str) -> None:
@@ -32,8 +41,15 @@ class Gone(Refused):
     """410: the image was deleted while its bytes were sent."""
 
 
-class Deactivated(StorageFailed):
-    """Somebody has taken the image out of service; it is as it was."""
+class Deactivated(OutOfService):
+    """Somebody has taken the image out of service.
+
+    :param what: of ours it holds; empty if that is not known.
+    """
+
+    def __init__(self, image: str, what: str = "") -> None:
+        where = f"{what}: " if what else ""
+        super().__init__(f"{where}image {image} is deactivated: openstack image set --activate {image} brings it back")
 
 
 async def refusal(answer: Answer, what: str) -> StorageError:
@@ -57,7 +73,7 @@ def meaning(status: int, said: str, location: str, what: str) -> StorageError:
     if status == 404:
         return NotFound(what)
     if status == 403 and "deactivated" in said.lower():
-        return Deactivated(f"{what} is deactivated: openstack image set --activate brings it back")
+        return Deactivated(what.removeprefix("image "))
     if status == 413:
         return Refused(status, f"{said}; raise image_property_quota of Glance")
     if status == 403:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from docker_registry.deferreds import deferred
-from docker_registry.errors import Damaged, NotFound, OutageKnown, StorageError, StoreUnavailable
+from docker_registry.errors import Damaged, NotFound, StorageError, StoreUnavailable
 from docker_registry.storage.glance.diversion import Diversion
+from docker_registry.storage.glance.errors import Deactivated
 from docker_registry.storage.glance.records import Record, Records
 from docker_registry.storage.glance.shelf import Shelf
 from docker_registry.storage.interface import SMALL, IReader, IStorage, Stat
@@ -35,10 +37,8 @@ class Finding:
 
         async def look(record: Record, modified: float) -> Stat:
             if not self._diversion.is_on:
-                try:
-                    await self._shelf.verify(key, record)
-                except StoreUnavailable as error:
-                    self._diversion.failed(error)
+                with suppress(StoreUnavailable):
+                    await self._diversion.asked(self._shelf.verify(key, record))
             return Stat(record.size, modified)
 
         return await self._found(key, look, self._alternate.stat)
@@ -67,8 +67,7 @@ class Finding:
         return await self._found(key, read, lambda key: self._alternate.open(key, offset))
 
     async def _open_image(self, key: str, record: Record, modified: float, offset: int) -> IReader:
-        self._diversion.check()
-        return await self._shelf.open(key, record, modified, offset)
+        return await self._shelf.open(key, record, modified, offset, self._diversion.asked)
 
     async def _found(
         self, key: str, look: Callable[[Record, float], Awaitable[R]], otherwise: Callable[[str], Deferred[R]]
@@ -80,9 +79,8 @@ class Finding:
             try:
                 return await look(*found)
             except StoreUnavailable as error:
-                self._diversion.failed(error)
-                lost = OutageKnown(str(error)) if self._diversion.is_on else error
-            except (NotFound, Damaged) as error:
+                lost = error
+            except (NotFound, Damaged, Deactivated) as error:
                 again = await self._records.find(key)
                 if again is not None and again[0] != found[0]:
                     found = again                   # it was written anew, and the image that it had is gone

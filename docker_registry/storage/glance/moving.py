@@ -11,12 +11,14 @@ from twisted.logger import Logger
 
 from docker_registry.deferreds import Background
 from docker_registry.digest import Hash, new_hash
-from docker_registry.errors import Damaged, NotFound, StorageError, StoreUnavailable
+from docker_registry.errors import Damaged, NotFound, OutageKnown, StorageError, StoreUnavailable
 from docker_registry.storage import layout
 from docker_registry.storage.glance.committing import Committing
 from docker_registry.storage.glance.diversion import Diversion
+from docker_registry.storage.glance.errors import Deactivated
 from docker_registry.storage.glance.records import Mark, Record, Records
 from docker_registry.storage.glance.shelf import Load, Shelf, SourceFailed
+from docker_registry.storage.http import Crowded
 from docker_registry.storage.interface import IStorage, Stat
 
 PAUSE = 15.0
@@ -62,8 +64,11 @@ class Rounds:
                 await self.round()
             except CancelledError:
                 raise
-            except StorageError as error:
+            except (OutageKnown, Crowded) as error:
                 self.log.warn("moving to Glance stopped, it goes on soon: {error}", error=error)
+            except StorageError as error:
+                self.log.warn("storage_alternate fails, so that moving to Glance stopped; it goes on soon: {error}",
+                              error=error, alert="storage_alternate fails")
             except Exception:
                 self.log.failure("moving to Glance failed")
             await deferLater(self._clock, PAUSE)
@@ -71,7 +76,7 @@ class Rounds:
     async def round(self) -> int:
         """How many were moved.
 
-        :raises StorageError: Glance or the alternate store fails.
+        :raises StorageError: as `Mover`; or the alternate store fails.
         """
         self.waiting = await self._records.count_marks()
         self._failed = {id: again for id, again in self._failed.items() if again > self._clock.seconds()}
@@ -106,7 +111,10 @@ class Mover:
         self._committing = committing
 
     async def __call__(self, mark: Mark) -> bool:
-        """:raises StoreUnavailable: Glance fails, or the alternate store does."""
+        """:raises OutageKnown: Glance fails.
+        :raises Crowded: it has no room for this now.
+        :raises StoreUnavailable: the alternate store fails.
+        """
         try:
             before = await self._alternate.stat(mark.key)
             record = await self._in_glance(mark.key) or await self._copied(mark.key, before)
@@ -117,21 +125,20 @@ class Mover:
             if isinstance(failed.error, StoreUnavailable):
                 raise failed.error from None
             return self._stays(mark.key, failed.error)
-        except StoreUnavailable as error:
-            self._diversion.failed(error)
+        except StoreUnavailable:
             raise
         except StorageError as error:
             return self._stays(mark.key, error)
         return await self._replace(mark, before, record)
 
     async def _in_glance(self, key: str) -> Record | None:
-        """The record of ``key``, if its image is there and whole."""
+        """The record of ``key``, if its image is there, whole, and can be read."""
         try:
             found = await self._records.find(key)
             if found is None:
                 return None
-            await self._shelf.verify(key, found[0], anew=True)
-        except (NotFound, Damaged):
+            await self._diversion.asked(self._shelf.verify(key, found[0], anew=True))
+        except (NotFound, Damaged, Deactivated):
             return None
         return found[0]
 
@@ -144,7 +151,7 @@ class Mover:
             seen[:] = [] if digest is None else [new_hash(digest.algorithm)]
             return await self._committing.load(key, before.size, None, *seen)
 
-        record = await self._shelf.put(key, load)
+        record = await self._diversion.asked(self._shelf.put(key, load))
         if digest is not None and seen[0].hexdigest() != digest.hex:
             self._shelf.discard(record.image)
             raise Damaged("its bytes are not those that were pushed; push an image that has it to heal it")

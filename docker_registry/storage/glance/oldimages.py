@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from docker_registry.deferreds import Shared
 from docker_registry.errors import Damaged, NotFound, StorageFailed, StoreUnavailable
+from docker_registry.storage.glance.diversion import Asked, Diversion, itself
 from docker_registry.storage.glance.errors import Conflict, Deactivated
 from docker_registry.storage.glance.images import ACTIVE, Image, Images
 from docker_registry.storage.glance.old import FORMATS, LAYER, PREFIX, Found, files_of
@@ -56,13 +57,14 @@ async def pages(images: Images, filters: dict[str, str]) -> AsyncIterator[Image]
 class OldImages:
     """Nothing is written here, but what was left can go.
 
-    :param check: raises `StoreUnavailable` while Glance is known to fail.
+    :param diversion: knows whether Glance fails; ``None`` if nobody does.
     """
 
-    def __init__(self, images: Images, index: OldIndex, check: Callable[[], None]) -> None:
+    def __init__(self, images: Images, index: OldIndex, diversion: Diversion | None = None) -> None:
         self._images = images
         self._index = index
-        self._check = check
+        self._asked: Asked = itself if diversion is None else diversion.asked
+        self._check: Callable[[], None] = (lambda: None) if diversion is None else diversion.check
         self._asking: Shared[tuple[str, int], Image] = Shared()
         self._changes = 0                       # what was asked before one is not the answer after it
 
@@ -82,7 +84,7 @@ class OldImages:
         """Raises as `stat`."""
         said = await self._get(image)
         _size(said)
-        return await open_image(self._images, said, offset)
+        return await open_image(self._images, said, offset, self._asked)
 
     async def names(self, image: str) -> list[str]:
         """Of its files, in order."""
@@ -143,7 +145,7 @@ class OldImages:
     def _show(self, id: str) -> Deferred[Image]:
         """Once for all who ask at the same time: of one image several files are."""
         key = id, self._changes
-        return self._asking(key, lambda: Deferred.fromCoroutine(self._images.show(id)))
+        return self._asking(key, lambda: Deferred.fromCoroutine(self._asked(self._images.show(id))))
 
 
 def _file(said: Image, name: str) -> bytes:
@@ -156,7 +158,7 @@ def _file(said: Image, name: str) -> bytes:
 def _size(said: Image) -> int:
     """Bytes of the layer."""
     if said.status == "deactivated":
-        raise Deactivated(f"image {said.id} is deactivated: openstack image set --activate brings it back")
+        raise Deactivated(said.id)
     if said.status != ACTIVE:
         raise NotFound(f"layer of image {said.id}, which is {said.status}")
     if said.size is None:

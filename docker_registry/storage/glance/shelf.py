@@ -20,6 +20,7 @@ from docker_registry.digest import Hash
 from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed, Transient
 from docker_registry.storage.files import SmallReader
 from docker_registry.storage.flows import Body
+from docker_registry.storage.glance.diversion import Asked, itself
 from docker_registry.storage.glance.errors import Conflict, Deactivated, Gone
 from docker_registry.storage.glance.images import ACTIVE, UNFINISHED, Image, Images, Page, new_id
 from docker_registry.storage.glance.records import Record
@@ -197,7 +198,7 @@ class Shelf:
 
     def _judge(self, key: str, record: Record, found: Image) -> None:
         if found.status == "deactivated":
-            raise Deactivated(f"{key}: image {found.id} is deactivated: openstack image set --activate {found.id}")
+            raise Deactivated(found.id, key)
         if found.status in UNFINISHED:
             raise Damaged(f"{key}: image {found.id} has lost its bytes: it is {found.status}")
         if found.status != ACTIVE:
@@ -205,21 +206,24 @@ class Shelf:
         if (found.size, found.hash_algorithm, found.hash) != (record.size, record.algorithm, record.hash):
             raise Damaged(f"{key}: image {found.id} is not what was stored: its size or os_hash_value has changed")
 
-    async def open(self, key: str, record: Record, modified: float, offset: int) -> IReader:
+    async def open(
+        self, key: str, record: Record, modified: float, offset: int, asked: Asked = itself
+    ) -> IReader:
         """Its bytes have begun to come.
 
+        :param asked: what asking Glance comes to; also when its answer was cut off, and is gone on with.
         :raises NotFound, Damaged, Deactivated: as `verify`.
         """
 
         async def ask(at: int) -> Answer:
-            return await self._download(key, record, at)
+            return await asked(self._download(key, record, at))
 
         try:
             if offset >= record.size:
-                await self.verify(key, record)
+                await asked(self.verify(key, record))
                 return SmallReader(b"", record.size, modified)
             return ResumingReader(key, record.size, modified, await ask(offset), offset, ask)
-        except (NotFound, Damaged):
+        except (NotFound, Damaged, Deactivated):
             self._sure.pop(record.image, None)
             raise
 

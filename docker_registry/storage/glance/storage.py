@@ -35,6 +35,7 @@ from docker_registry.storage.interface import (
     Entry,
     IChores,
     IDirect,
+    IDistant,
     IDiverts,
     IExplores,
     ILeftovers,
@@ -65,13 +66,14 @@ class Rule:
     leads: Callable[[str], bool] = layout.leads_to_content
 
 
-@implementer(IStorage, IDirect, ILeftovers, IDiverts, IChores)
+@implementer(IStorage, IDirect, IDistant, ILeftovers, IDiverts, IChores)
 class GlanceStorage:
     """:param alternate: yet to be started.
     :param close: gives up the connections of ``shelf``.
     :param check: whether Glance is tried before this is taken to be started.
     :param now: seconds since the epoch.
     :param titles: if images are called what tags are.
+    :param diversion: if others know it, too.
     """
 
     log = Logger()
@@ -88,6 +90,7 @@ class GlanceStorage:
         check: bool = True,
         now: Callable[[], float] = time.time,
         titles: Titles | None = None,
+        diversion: Diversion | None = None,
     ) -> None:
         self._shelf = shelf
         self._titles = titles
@@ -96,7 +99,7 @@ class GlanceStorage:
         self._rule = rule or Rule()
         self._check = check
         self.records = Records(alternate)
-        self.diversion = Diversion(clock, now, shelf.probe)
+        self.diversion = diversion or Diversion(clock, now, shelf.probe)
         self._lookout = Lookout(shelf, self.records)
         self._spares = Spares(clock)
         self._finding = Finding(shelf, alternate, self.records, self.diversion)
@@ -254,7 +257,14 @@ class GlanceStorage:
             found += await ILeftovers(self._alternate).leftovers(before)
         try:
             self.diversion.check()
-            found += await self._lookout.leftovers(before)
+            if await self._is_known():
+                found += await self._lookout.leftovers(before)
+            else:
+                self.log.error(
+                    "storage_alternate has lost what it knew of images in Glance ({key} is gone): none is removed "
+                    "there; bring its backup back, and start the registry again", key=layout.glance_store(),
+                    alert="storage_alternate was emptied",
+                )
         except StoreUnavailable as error:
             self.log.warn("what is left in Glance is not looked for now: {error}", error=error)
         return found
@@ -262,10 +272,19 @@ class GlanceStorage:
     @deferred
     async def remove_leftover(self, leftover: Leftover) -> None:
         if leftover.id.startswith(IMAGE):
-            if await self._lookout.is_left(leftover):
+            if await self._is_known() and await self._lookout.is_left(leftover):
                 await self._shelf.remove(leftover.id.removeprefix(IMAGE))
         else:
             await ILeftovers(self._alternate).remove_leftover(leftover)
+
+    async def _is_known(self) -> bool:
+        """Whether the alternate store still says that this is its store: one that was emptied knows of no image, which
+        does not make leftovers of them.
+        """
+        try:
+            return (await self._alternate.get(layout.glance_store())) == self._shelf.store.encode("ascii")
+        except NotFound:
+            return False
 
     def begin_chores(self) -> None:
         self.moving.begin()

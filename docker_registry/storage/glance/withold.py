@@ -13,6 +13,7 @@ from zope.interface import directlyProvides, providedBy
 from docker_registry.deferreds import deferred
 from docker_registry.errors import Damaged, NotFound
 from docker_registry.storage import layout
+from docker_registry.storage.glance.diversion import Diversion
 from docker_registry.storage.glance.images import Images
 from docker_registry.storage.glance.old import FILES, LAYER
 from docker_registry.storage.glance.oldimages import OldImages, listing
@@ -33,7 +34,7 @@ def with_old(
     project: Callable[[], Awaitable[str]],
     clock: IReactorTime,
     place: str,
-    check: Callable[[], None] = lambda: None,
+    diversion: Diversion | None = None,
 ) -> IStorage:
     """``storage``, with everything that it provides, and what 0.x left below it.
 
@@ -41,10 +42,10 @@ def with_old(
 
     :param project: the id of the one that we log in to.
     :param place: says which Glance and which project that is, also while Keystone is down.
-    :param check: raises what nobody needs to wait for, as Glance is known to fail.
+    :param diversion: knows whether Glance fails, and is told so.
     """
     index = OldIndex(listing(images, project), storage, clock, place)
-    made: Any = _WithOld(storage, OldImages(images, index, check), index)
+    made: Any = _WithOld(storage, OldImages(images, index, diversion), index)
     joined: IStorage = made
     return joined
 
