@@ -147,7 +147,7 @@ class Service:
             access = await self._log_in()
         except LoginRefused as error:
             if self._refusal is None and self.tells:       # once
-                self.log.failure("the login is refused", Failure(error))
+                self.log.error("the login is refused: {error}", error=error, alert="login refused")
             self._refusal, self._again = error, self._clock.seconds() + PAUSE
             raise
         self._access, self._refusal = access, None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 
-from docker_registry.errors import StorageFailed
+from docker_registry.errors import StorageFailed, Transient
 from docker_registry.registry.registry import PATIENCE
 from docker_registry.storage import layout
 from docker_registry.test.registry_case import RegistryCase
@@ -35,6 +36,16 @@ class CheckTests(RegistryCase):
         self.assertEqual(len(self.flushLoggedErrors(StorageFailed)), 3)
         self.check()
         self.assertEqual(len(self.puts), 2)
+
+    def test_unavailable(self) -> None:
+        """A line for each who asks, without a traceback."""
+        with capturedLogs() as events:
+            check = self.check()
+            self.puts[0].errback(Transient("bucket b: the store is busy"))
+        self.assertEqual(self.successResultOf(check), {"storage": "Transient"})
+        (told,) = [each for each in events if "alert" in each]
+        self.assertEqual(formatEvent(told), "the store does not work: bucket b: the store is busy")
+        self.assertNotIn("log_failure", told)
 
     def test_hangs(self) -> None:
         """Then nobody waits for long, and it is not asked again while it hangs."""

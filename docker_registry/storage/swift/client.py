@@ -8,7 +8,6 @@ from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from docker_registry.errors import NotFound, StoreUnavailable
 from docker_registry.storage.flows import Octets
@@ -115,7 +114,9 @@ class Client:
             is_container = (method == "PUT" and "X-Copy-From" not in (headers or {})) or (method == "GET" and not key)
             if is_container or (key and not careless and await self._is_absent()):
                 self._proved = -PROVED
-                raise StoreUnavailable(f"{self.where} does not exist") from None
+                raise StoreUnavailable(
+                    f"{self.where} does not exist: make it, or start the registry again, which does so"
+                ) from None
             raise
 
     @property
@@ -134,7 +135,7 @@ class Client:
     def _tell(self, error: NoRights) -> None:
         if self._service.tells and not self._refused:
             self._refused = True
-            self.log.failure("the store does not let this registry in", Failure(error))
+            self.log.error("the store does not let this registry in: {error}", error=error, alert="login refused")
 
     async def _is_absent(self) -> bool:
         """Whether what was not found is the container."""

@@ -275,7 +275,8 @@ def _started(script: Path, variable: str, **more: str) -> dict[str, str]:
     """
     work = Path(tempfile.mkdtemp(prefix=f"{script.name}-"))
     atexit.register(shutil.rmtree, work, ignore_errors=True)
-    _folders[script] = work
+    if not more:
+        _folders[script] = work
     environ = {**os.environ, variable: os.environ.get(variable, str(INSTALLED / script.name)), **more}
     started = subprocess.run(
         [script, "start", work], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
