@@ -26,17 +26,18 @@ class Buffer:
     Bytes come in pieces of all sizes. Kept as they came, they would leave holes in the heap that take as much again.
 
     :param give: takes back how many bytes it had, and the memory.
+    :ivar size: bytes that there is room for.
     """
 
     def __init__(self, memory: mmap, size: int, give: Callable[[mmap, int], None]) -> None:
-        self._size = size
+        self.size = size
         self._give = give
         self._map = memory
         self._filled = 0
 
     def add(self, piece: memoryview) -> int:
         """Keep the beginning of ``piece``; how much of it there was room for."""
-        count = min(len(piece), self._size - self._filled)
+        count = min(len(piece), self.size - self._filled)
         self._map[self._filled : self._filled + count] = piece[:count]
         self._filled += count
         return count
@@ -51,9 +52,13 @@ class Buffer:
         self._filled -= count
         self._map.move(0, count, self._filled)
 
+    def cut(self, count: int) -> None:
+        """Forget all but the first ``count`` bytes."""
+        self._filled = min(self._filled, count)
+
     def drop(self) -> None:
         """May be called twice."""
-        size, self._size = self._size, 0
+        size, self.size = self.size, 0
         self._filled = 0
         if size:
             self._give(self._map, size)

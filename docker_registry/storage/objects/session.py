@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 from docker_registry.errors import Damaged, NotFound
 from docker_registry.storage.flows import Octets
-from docker_registry.storage.objects.store import Head, Objects
+from docker_registry.storage.objects.store import Head
 
 RECORD = 576 << 20
 """Longest rest, which is shorter than the largest part, with its list."""
@@ -101,34 +101,37 @@ class Session:
         """
         if not head.session:
             raise NotFound(key)
-        _, rest = _sizes(key, head)
-        try:
-            runs = tuple(Run(*each) for each in json.loads(content[rest:]))
-        except (ValueError, TypeError, RecursionError):
-            raise Damaged(key) from None
-        if not all(run.is_sound for run in runs):
-            raise Damaged(key)
-        return cls(key, naming, runs, [content[:rest]])
+        rest = rest_size(key, head)
+        return cls(key, naming, read_runs(key, content[rest:]), [content[:rest]])
 
-    async def cut(self, objects: Objects, offset: int) -> Session:
-        """Its first ``offset`` bytes.
 
-        :raises Damaged: fewer are there.
-        """
-        if offset > self.size:
-            raise Damaged(f"{self.key} has {self.size} bytes instead of {offset}")
-        runs: list[Run] = []
-        left = offset
-        for run in self.runs:
-            count = min(run.count, left // run.size)
-            if count:
-                runs.append(replace(run, count=count))
-            left -= count * run.size
-            if count < run.count:
-                piece = self.naming(self.key, run.name, run.first + count)
-                rest = (await objects.get(piece, run.size))[0] if left else b""
-                return replace(self, runs=tuple(runs), rest=[rest[:left]])
-        return replace(self, runs=tuple(runs), rest=[b"".join(self.rest)[:left]])
+def read_runs(key: str, content: bytes) -> tuple[Run, ...]:
+    """Of the list behind the rest.
+
+    :raises Damaged: it is not what was stored.
+    """
+    try:
+        runs = tuple(Run(*each) for each in json.loads(content))
+    except (ValueError, TypeError, RecursionError):
+        raise Damaged(key) from None
+    if not all(run.is_sound for run in runs):
+        raise Damaged(key)
+    return runs
+
+
+def cut(runs: Sequence[Run], offset: int) -> tuple[tuple[Run, ...], int, tuple[str, int] | None]:
+    """The runs of the first ``offset`` bytes, how many bytes are behind them, and the name of the run and number of the
+    piece that those begin; ``None`` if they begin what is behind the last piece."""
+    kept: list[Run] = []
+    left = offset
+    for run in runs:
+        count = min(run.count, left // run.size)
+        if count:
+            kept.append(replace(run, count=count))
+        left -= count * run.size
+        if count < run.count:
+            return tuple(kept), left, (run.name, run.first + count)
+    return tuple(kept), left, None
 
 
 def total(key: str, head: Head) -> int:
@@ -137,6 +140,14 @@ def total(key: str, head: Head) -> int:
     :raises Damaged: it is not what was stored.
     """
     return _sizes(key, head)[0] if head.session else head.size
+
+
+def rest_size(key: str, head: Head) -> int:
+    """Bytes behind the last piece.
+
+    :raises Damaged: it is not what was stored.
+    """
+    return _sizes(key, head)[1]
 
 
 def _sizes(key: str, head: Head) -> tuple[int, int]:

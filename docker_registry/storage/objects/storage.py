@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 from zope.interface import implementer
@@ -14,11 +14,12 @@ from docker_registry.storage.files import SmallReader
 from docker_registry.storage.http import Answer
 from docker_registry.storage.interface import SMALL, Entry, IDistant, IReader, IWriter, Stat, is_key
 from docker_registry.storage.objects.budget import Budget
+from docker_registry.storage.objects.going_on import go_on
 from docker_registry.storage.objects.large import Large
 from docker_registry.storage.objects.listing import names
 from docker_registry.storage.objects.parts import PieceSizes, sizes
 from docker_registry.storage.objects.reader import ObjectReader, PiecesReader
-from docker_registry.storage.objects.session import RECORD, Session, total
+from docker_registry.storage.objects.session import RECORD, Run, Session, total
 from docker_registry.storage.objects.store import Head, Objects, OutOfRange
 from docker_registry.storage.objects.writer import DirectWriter, SessionWriter
 from docker_registry.threads import Runner
@@ -111,24 +112,25 @@ class ObjectStorage:
     @deferred
     async def resume(self, key: str, offset: int) -> IWriter:
         whole = self._whole(key)
-        buffer = await self.budget.take(self._sizes.smallest)
-        try:
-            session, head = await self._session(whole)
-            session = await session.cut(self._objects, offset)
-            size = self._sizes.holding(sum(map(len, session.rest)))
-            if size > self._sizes.smallest:
+        size = self._sizes.smallest
+        while True:
+            buffer = await self.budget.take(size)
+            try:
+                found = await go_on(self._objects, whole, self._large.piece, offset, buffer)
+            except BaseException:
                 buffer.drop()
-                buffer = await self.budget.take(size)
-        except BaseException:
+                raise
+            if found.behind <= size:
+                break
             buffer.drop()
-            raise
-        writer = self._writer(whole, session)
-        writer.begin(session, head.tag, buffer)
+            size = self._sizes.holding(found.behind)
+        writer = self._writer(whole, found.runs)
+        writer.begin(offset, found.mark, buffer)
         return writer
 
-    def _writer(self, whole: str, session: Session | None) -> SessionWriter:
+    def _writer(self, whole: str, runs: Sequence[Run] | None) -> SessionWriter:
         return SessionWriter(
-            self._objects, self._large, self._runner, self.budget, self._prefix, whole, self._sizes, session
+            self._objects, self._large, self._runner, self.budget, self._prefix, whole, self._sizes, runs
         )
 
     @deferred

@@ -85,7 +85,7 @@ class _Writer:
 class SessionWriter(_Writer):
     """For bytes whose final key is told at the end, and that can be resumed.
 
-    :param session: what is stored of it; ``None`` if it begins.
+    :param runs: of the pieces that are stored of it; ``None`` if it begins.
     """
 
     def __init__(
@@ -97,23 +97,21 @@ class SessionWriter(_Writer):
         prefix: str,
         key: str,
         sizes: PieceSizes,
-        session: Session | None,
+        runs: Sequence[Run] | None,
     ) -> None:
         super().__init__(objects, large, runner, prefix, key)
         self._run = secrets.token_hex(6)
-        self._runs: list[Run] = [] if session is None else list(session.runs)
-        self._is_recorded = session is not None
+        self._runs = list(runs or ())
+        self._is_recorded = runs is not None
         self._sizes = sizes
         self._parts = Parts(budget, lambda number: sizes.at(self._session([]).size), None, self._send)
 
-    def begin(self, session: Session, mark: str, buffer: Buffer) -> None:
+    def begin(self, offset: int, mark: str, buffer: Buffer) -> None:
         """Go on behind what is stored.
 
-        :param buffer: room for one piece.
+        :param buffer: room for one piece, with what is behind the last one.
         """
-        self.offset, self.mark = session.size, mark
-        for part in session.rest:
-            buffer.add(memoryview(part))
+        self.offset, self.mark = offset, mark
         self._parts.begin_with(buffer)
 
     async def _begin(self) -> None:
