@@ -16,10 +16,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
-from docker_registry.deferreds import together
+from docker_registry import names
+from docker_registry.deferreds import deferred, together
 from docker_registry.digest import Digest
 from docker_registry.errors import NotFound, StorageError
 from docker_registry.leftovers import show
+from docker_registry.names import UploadId
 from docker_registry.registry.blobs import SMALL
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
@@ -267,6 +269,42 @@ class SeveralTests(S3RegistryCase):
         await deferToThread(finish)
         self.flushLoggedErrors(StorageError)
 
+    async def write_meanwhile(self, session: Answer, whole: bytes) -> None:
+        """What another daemon has made durable, and not yet said so in the state."""
+        upload = UploadId.parse(session["Docker-Upload-UUID"] or "")
+        writer = await self.make().create(layout.upload_data(names.Repository.parse("shop/web"), upload))
+        await writer.write([whole])
+        await writer.sync()
+        await writer.close()
+
+    async def test_others_bytes_are_not_taken_for_ours(self) -> None:
+        """Between two requests (B2): there are as many, and the hash of ours is known."""
+        ours, theirs = content(6 * MIB), b"b" * (6 * MIB)
+        session = await deferToThread(self.repository.begin)
+        await deferToThread(self.repository.patch, session, 0, ours)
+        await self.write_meanwhile(session, theirs)
+        status = await deferToThread(self.repository.wire, "GET", session["Location"])
+        self.assertEqual((status.status, status["Range"]), (204, "0-0"))
+        put = await deferToThread(self.repository.put, session, digest_of(ours))
+        self.assertEqual((put.status, (await self.call("HEAD", f"blobs/{digest_of(ours)}")).status), (400, 404))
+
+    async def test_others_bytes_come_while_we_look(self) -> None:
+        """The request that was too late is told that it begins where nothing stands."""
+        ours, theirs = content(6 * MIB), b"b" * (6 * MIB)
+        session = await deferToThread(self.repository.begin)
+        await deferToThread(self.repository.patch, session, 0, ours)
+        resume = self.storage.resume
+
+        @deferred
+        async def too_late(key: str, offset: int) -> Any:
+            await self.write_meanwhile(session, theirs)
+            return await resume(key, offset)
+
+        self.patch(self.storage, "resume", too_late)
+        digest = digest_of(ours + b"end")
+        put = await deferToThread(self.repository.put, session, digest, b"end")
+        self.assertEqual((put.status, (await self.call("HEAD", f"blobs/{digest}")).status), (416, 404))
+
     async def test_see_each_others_images(self) -> None:
         for _ in range(2):
             digest = await deferToThread(self.push_image, self.repository, b"layer")
@@ -353,6 +391,7 @@ class RedirectTests(S3RegistryCase):
             wire("PUT", f"/v1/images/{image}/layer", layer).expect(200)
             checksum = hashlib.sha256(json.dumps({"id": image}).encode() + b"\n" + layer).hexdigest()
             wire("PUT", f"/v1/images/{image}/checksum", b"", ("X-Docker-Checksum-Payload", f"sha256:{checksum}"))
+            wire("HEAD", f"/v1/images/{image}/layer").expect(200)
             answer = wire("GET", f"/v1/images/{image}/layer").expect(302)
             return urllib.request.urlopen(answer["Location"]).read()  # type: ignore[no-any-return]
 

@@ -168,6 +168,16 @@ class PatienceTests(HttpCase):
             self.assertIsInstance(found, Transient)
         self.assertEqual((await http.request("GET", self.url, {})).status, 200)
 
+    async def test_a_connection_that_is_busy_for_long(self) -> None:
+        """With something that may take long: who waits does not wait for that."""
+        self.server.add(hang=True)
+        http = self.http(connections=1, patience=SHORT)
+        long = Deferred.fromCoroutine(http.request("PUT", self.url, {}, seconds=900.0))
+        self.assertIn("busy", await self.fails(http.request("GET", self.url, {}), Transient))
+        self.assertFalse(long.called)
+        long.cancel()
+        await self.fails(long, CancelledError)
+
     async def test_nobody_there(self) -> None:
         await self.server.stop()
         await self.fails(self.http().request("GET", self.url, {}), Transient)
@@ -273,7 +283,12 @@ class RetriesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.left: list[float] = []
-        self.retries = Retries(self.clock, lambda low, high: high)
+        self.lots: list[tuple[float, float]] = []
+        self.retries = Retries(self.clock, self.draw)
+
+    def draw(self, low: float, high: float) -> float:
+        self.lots.append((low, high))
+        return high
 
     async def _fail(self, left: float) -> None:
         self.left.append(left)
@@ -287,6 +302,7 @@ class RetriesTests(SynchronousTestCase):
         self.clock.pump([0.1] * 2)
         self.failureResultOf(done, Transient)
         self.assertEqual(len(self.left), TRIES)
+        self.assertEqual(self.lots[:4], [(0.0, 0.5), (0.0, 1.0), (0.0, 2.0), (0.0, 4.0)])
 
     def test_inside_of_others(self) -> None:
         """As when a request needs a login first: the login is tried five times, not twenty-five."""
@@ -359,6 +375,39 @@ class SharesTests(SynchronousTestCase):
         inflow.close()
         inflow.connectionLost()
         self.assertEqual(shares.bodies, 0)
+
+
+class OutflowTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.expired: list[float] = []
+        self.watch = Watch(self.clock, lambda: self.expired.append(self.clock.seconds()))
+        self.flow = Outflow([b"x" * (3 * MOST)], Shares(), self.watch, 60.0, 30.0)
+        self.taken = 0
+        self.watch.begin(30.0)
+        self.flow.startProducing(self)
+
+    def write(self, data: bytes) -> None:
+        """Take a piece, and no other before `resumeProducing`."""
+        self.taken += len(data)
+        self.flow.pauseProducing()
+
+    def test_a_slow_store_is_waited_for(self) -> None:
+        """For each piece anew, and then for its answer."""
+        for count in (1, 2, 3):
+            self.assertEqual(self.taken, count * MOST)
+            self.clock.advance(59)
+            self.flow.resumeProducing()
+        self.clock.advance(29)
+        self.assertEqual(self.expired, [])
+        self.clock.advance(1)
+        self.assertEqual(len(self.expired), 1)
+
+    def test_a_store_that_takes_no_more(self) -> None:
+        self.clock.advance(59)
+        self.flow.resumeProducing()
+        self.clock.advance(60)
+        self.assertEqual((self.taken, self.expired), (2 * MOST, [119.0]))
 
 
 class InflowTests(SynchronousTestCase):

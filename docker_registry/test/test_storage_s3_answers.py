@@ -120,10 +120,15 @@ class ValueTests(S3FaultCase):
             return f"<ListMultipartUploadsResult>{upload}</ListMultipartUploadsResult>".encode()
 
         none = b"<ListPartsResult><UploadId>id</UploadId></ListPartsResult>"
-        self.proxy.add(target="uploadId", status=200, body=none)
-        for when, count in (("", 0), ("<Initiated>once</Initiated>", 0), (begun, 1)):
-            rule = self.proxy.add(target="uploads", status=200, body=listed(when), times=1)
-            self.assertEqual((len(await self.storage.leftovers(4e9)), rule.met), (count, 1))
+        new = none.replace(b"</L", b"<Part><LastModified>2026-03-01T00:00:00.000Z</LastModified></Part></L")
+        before = 1771200000.0                   # in February
+        for when, parts, count in (
+            ("", none, 0), ("<Initiated>once</Initiated>", none, 0), (begun, none, 1), (begun, new, 0), ("", new, 0),
+        ):
+            rules = [self.proxy.add(target="uploads", status=200, body=listed(when), times=1),
+                     self.proxy.add(target="uploadId", status=200, body=parts, times=1)]
+            self.assertEqual(len(await self.storage.leftovers(before)), count, (when, parts))
+            self.assertEqual([rule.met for rule in rules], [1, 1])
 
 
 class MomentTests(SynchronousTestCase):

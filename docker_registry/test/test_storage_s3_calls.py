@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from docker_registry.errors import NotFound, Transient
+from docker_registry.storage.retries import TRIES
 from docker_registry.storage.s3 import copying
-from docker_registry.test.s3_case import MIB, S3FaultCase
+from docker_registry.test.s3_case import MIB, S3FaultCase, reactor
 from docker_registry.test.servers.faults import Asked
 from docker_registry.test.servers.stores import moto
 from docker_registry.test.storage_contract import content
@@ -93,7 +97,64 @@ class HeaderTests(S3FaultCase):
         await self.storage.bucket.put(f"{self.settings.prefix}b", [content(6 * MIB)])
         await self.storage.touch("b")
         await self.kept("b")
-        self.assertEqual(await self.seen(), ["PUT", "POST"])
+        parts = self.proxy.seen("PUT", "partNumber")
+        self.assertTrue(all(each.headers["x-amz-copy-source-if-match"] for each in parts), "it may change meanwhile")
+        self.assertEqual((len(parts), await self.seen()), (2, ["PUT", "POST"]))
+
+
+class AcknowledgedTests(S3FaultCase):
+    """Nothing is, before all that it consists of is in the store (C1)."""
+
+    async def test_what_does_not_arrive(self) -> None:
+        """A piece, or a part: the bytes behind it are of no use."""
+        for target, is_direct, end in (
+            ("u/data/.*-000000", False, lambda writer: writer.sync()),
+            ("u/data/.*-000000", False, lambda writer: writer.commit("b")),
+            ("partNumber=1", True, lambda writer: writer.commit("b")),
+        ):
+            rule = self.proxy.add(method="PUT", target=target, status=503)
+            begun = self.storage.create_direct("u/data", "b", None) if is_direct else self.storage.create("u/data")
+            writer = await begun
+            await writer.write([content(6 * MIB)])
+            await self.fails(end(writer), Transient)
+            await writer.close()
+            await self.fails(self.storage.get("b"), NotFound)
+            self.assertEqual(await self.size("u/data"), 0)
+            self.assertEqual(rule.met, TRIES)
+            rule.times = 0
+            await self.storage.delete_tree("u")
+
+    async def test_what_nobody_synced(self) -> None:
+        """Pieces of a writer that went are found, at a key that says that nothing is acknowledged."""
+        writer = await self.storage.create("u/data")
+        await writer.write([content(6 * MIB)])
+        while not self.proxy.seen("PUT", "u/data/.*-000000"):
+            await deferLater(reactor, 0.01)
+        await writer.close()
+        self.assertEqual((await self.storage.stat("u/data")).size, 0)
+
+    async def test_what_is_gone_on_with(self) -> None:
+        """What is behind the last piece is read into the memory that was taken for it, and nowhere else."""
+        for size, at in ((5 * MIB - 1, 5 * MIB - 1), (10 * MIB - 1, 10 * MIB - 1), (6 * MIB, 5 * MIB - 1)):
+            writer = await self.storage.create("u/data")
+            await writer.write([content(size)])
+            await writer.sync()
+            await writer.close()
+            tracemalloc.start()
+            self.addCleanup(tracemalloc.stop)
+            writer = await self.storage.resume("u/data", at)
+            self.assertLess(tracemalloc.get_traced_memory()[1], 4 * MIB)
+            tracemalloc.stop()
+            await writer.write([b"end"])
+            await writer.commit("b")
+            self.assertEqual(await self.content("b"), content(size)[:at] + b"end")
+
+    async def size(self, key: str) -> int:
+        """Of an upload, 0 if there is none."""
+        try:
+            return (await self.storage.stat(key)).size
+        except NotFound:
+            return 0
 
 
 class PageTests(S3FaultCase):

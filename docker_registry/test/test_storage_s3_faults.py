@@ -22,7 +22,7 @@ from docker_registry.storage.objects.store import Refused
 from docker_registry.storage.retries import TRIES
 from docker_registry.storage.s3.client import PROVED
 from docker_registry.storage.s3.documents import LIMIT
-from docker_registry.storage.s3.errors import NoKeys
+from docker_registry.storage.s3.errors import ERROR_LIMIT, NoKeys
 from docker_registry.test.s3_case import MIB, SHORT, S3FaultCase
 from docker_registry.test.servers.faults import FaultProxy
 from docker_registry.test.servers.stores import swift
@@ -82,6 +82,27 @@ class RetryTests(S3FaultCase):
         await writer.commit("b")
         self.assertEqual((await self.storage.stat("b")).size, 6 * MIB)
 
+    async def test_another_object_is_no_completion(self) -> None:
+        """What stood at the key before: it has another size, or was not made of as many parts."""
+
+        async def in_parts() -> None:
+            writer = await self.storage.create_direct("u", "b", None)
+            await writer.write([content(7 * MIB)])
+            await writer.commit("b")
+
+        async def whole() -> None:
+            await self.storage.bucket.put(f"{self.settings.prefix}b", [content(6 * MIB)])
+
+        for before in (in_parts, whole):
+            await before()
+            for said in ({"status": 404, "body": error("NoSuchUpload")}, {"status": 503, "body": error("SlowDown")}):
+                rule = self.proxy.add(method="POST", target="uploadId", **said)
+                writer = await self.storage.create_direct("u", "b", None)
+                await writer.write([content(6 * MIB)])
+                await self.fails(writer.commit("b"), StorageError)
+                await writer.abandon()
+                rule.times = 0
+
     async def test_a_completion_that_never_was(self) -> None:
         self.proxy.add(method="POST", target="uploadId", status=404, body=error("NoSuchUpload"))
         writer = await self.storage.create_direct("u", "b", None)
@@ -110,6 +131,11 @@ class SuccessTests(S3FaultCase):
         rule = self.proxy.add(method="PUT", target="a", status=200, body=error("AccessDenied"))
         await self.fails(self.storage.touch("a"), NoKeys)
         self.assertEqual((rule.met, len(self.flushLoggedErrors(NoKeys))), (1, 1))
+        rule.times = 0
+        self.proxy.add(method="PUT", target="a", status=200, body=error("Odd", "no&#10;&#9;[31m" * 50))
+        said = str(await self.fails(self.storage.touch("a"), Refused))
+        self.assertTrue(said.isprintable())
+        self.assertLess(len(said), 300)
 
     async def test_error_in_a_completion(self) -> None:
         """Of a commit: what is in between is given up, and nothing is published."""
@@ -156,6 +182,12 @@ class InputTests(S3FaultCase):
     async def test_longer_than_any_document(self) -> None:
         self.proxy.add(method="GET", status=200, body=b" " * (LIMIT + 1))
         await self.fails(self.storage.list("x"), StorageFailed)
+
+    async def test_error_longer_than_any(self) -> None:
+        """It is not read to its end, so nobody knows what it says: the status has to do."""
+        rule = self.proxy.add(status=400, body=error("SlowDown", "x" * ERROR_LIMIT))
+        await self.fails(self.storage.get("k"), Refused)
+        self.assertEqual((rule.met, ERROR_LIMIT), (1, 65536))
 
     async def test_keys_that_are_none(self) -> None:
         prefix = self.settings.prefix
@@ -280,10 +312,16 @@ class TruncationTests(S3FaultCase):
             rules[1].times = 0
 
     async def test_wrong_range(self) -> None:
-        """The store sends all in place of the rest."""
-        self.proxy.add(method="GET", times=1, cut=500_000)
-        self.proxy.add(method="GET", status=200, body=WHOLE, headers={"Last-Modified": formatdate()})
-        await self.fails(self.content("b"), StorageFailed)
+        """The store sends all in place of the rest, or a part that begins elsewhere."""
+        headers = {"Last-Modified": formatdate(), "ETag": self.tag}
+        part = {**headers, "Content-Range": f"bytes 400000-{len(WHOLE) - 1}/{len(WHOLE)}"}
+        for said in (
+            {"status": 200, "headers": headers, "body": WHOLE},
+            {"status": 206, "headers": part, "body": WHOLE[400_000:]},
+        ):
+            rules = [self.proxy.add(method="GET", times=1, cut=500_000), self.proxy.add(method="GET", times=1, **said)]
+            await self.fails(self.content("b"), StorageFailed)
+            self.assertEqual([rule.met for rule in rules], [1, 1])
 
     async def test_small_object(self) -> None:
         await self.storage.put("s", b"x" * 1000)
@@ -369,6 +407,12 @@ class CredentialTests(S3FaultCase):
             self.assertEqual(len(await self.storage.list(".probe")), "DELETE" in rule.values())
         await self.storage.start()
         self.flushLoggedErrors(NoKeys)
+
+    async def test_check_of_what_comes_back(self) -> None:
+        other = {"Last-Modified": formatdate(), "ETag": '"e"'}
+        self.proxy.add(method="GET", target="probe", status=200, body=b"other", headers=other)
+        said = str(await self.fails(self.storage.start(), StorageFailed))
+        self.assertIn("cannot read an object (s3:GetObject): other bytes came back", said)
 
     async def test_no_bucket(self) -> None:
         place = type(self.settings.place)("absent-bucket", endpoint=self.settings.place.endpoint)
