@@ -19,32 +19,23 @@ from urllib.parse import urlsplit
 
 from OpenSSL import SSL
 from service_identity import VerificationError
-from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.ssl import Certificate, CertificateOptions, trustRootFromCertificates
+from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
-from twisted.web.client import (
-    Agent,
-    BrowserLikePolicyForHTTPS,
-    HostnameCachingHTTPSPolicy,
-    HTTPConnectionPool,
-    RequestGenerationFailed,
-)
+from twisted.web.client import Agent, HTTPConnectionPool, RequestGenerationFailed
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IPolicyForHTTPS
-from zope.interface import implementer
+from twisted.web.iweb import UNKNOWN_LENGTH
 
 from docker_registry.errors import StorageFailed, StoreUnavailable, Transient
 from docker_registry.storage.flows import Body, Inflow, Outflow, Shares, Watch
+from docker_registry.storage.tls import Handshakes, NoHandshake, policy
 
 SMALL = 64 << 10
 """Bytes of an answer nobody reads that are read all the same, so that its connection can be used again."""
 
 _PLAIN = re.compile(r"[^A-Za-z0-9 .,:;/_'()<>=-]")
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def clean(said: str) -> str:
@@ -176,8 +167,8 @@ class Http:
         if insecure:
             self.log.warn("CERTIFICATES ARE NOT VERIFIED: whoever is on the way to the store can read the password, "
                           "and change what is stored")
-        policy = _Anybody() if insecure else _policy(ca)
-        self._agent = Agent(reactor, policy, connectTimeout=self.patience.connect, pool=self._pool)
+        self._handshakes = Handshakes(reactor, policy(ca, insecure), self.patience.connect)
+        self._agent = Agent(reactor, self._handshakes, connectTimeout=self.patience.connect, pool=self._pool)
 
     async def request(
         self,
@@ -237,7 +228,10 @@ class Http:
             )
             response = await waiting
         except Exception as error:
-            raise _translated(error, host, watch) from None
+            meant = _translated(error, host, watch)
+            if isinstance(meant, Transient) and url.startswith("https:") and await self._is_plain(url):
+                meant = StoreUnavailable(f"{host} does not speak TLS, but HTTP: should the URL begin with http://?")
+            raise meant from None
         finally:
             watch.end()
         length = None if response.length is UNKNOWN_LENGTH else response.length
@@ -245,43 +239,27 @@ class Http:
         response.deliverBody(inflow)
         return Answer(response, inflow, method == "HEAD")
 
+    async def _is_plain(self, url: str) -> bool:
+        """Whether nobody answers in TLS there, as whoever is there speaks HTTP without it; nothing of the request is
+        told him."""
+        place = urlsplit(url)
+        port = place.port or 443
+        if self._handshakes.is_answered(place.hostname or "", port):
+            return False
+        host = place.netloc.rpartition("@")[2].removesuffix(f":{port}")
+        asking = self._agent.request(b"HEAD", f"http://{host}:{port}/".encode("ascii"))
+        try:
+            (await asking.addTimeout(self.patience.connect, self._reactor)).deliverBody(Protocol())
+        except CancelledError:
+            raise
+        except Exception:
+            return False                        # it is what it looked like
+        return True
+
     async def close(self) -> None:
         """Give up connections that nobody uses."""
+        self._handshakes.stop()
         await self._pool.closeCachedConnections()
-
-
-@implementer(IPolicyForHTTPS)
-class _Anybody:
-    """Believes every certificate."""
-
-    def creatorForNetloc(self, hostname: bytes, port: int) -> _Unverified:
-        return _Unverified(hostname)
-
-
-@implementer(IOpenSSLClientConnectionCreator)
-class _Unverified:
-    def __init__(self, host: bytes) -> None:
-        self._host = host
-        self._context = CertificateOptions().getContext()
-
-    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
-        connection = SSL.Connection(self._context, None)
-        if not isIPAddress(self._host.decode()) and not isIPv6Address(self._host.decode()):
-            connection.set_tlsext_host_name(self._host)
-        return connection
-
-
-def _policy(ca: Path | None) -> IPolicyForHTTPS:
-    """:raises StorageFailed: the file has no certificate that can be read."""
-    if ca is None:
-        return HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS())
-    try:
-        roots = [Certificate.loadPEM(each) for each in _CERTIFICATE.findall(ca.read_bytes())]
-    except (OSError, SSL.Error) as error:
-        raise StorageFailed(f"{ca} cannot be read: {getattr(error, 'strerror', None) or 'no certificate'}") from None
-    if not roots:
-        raise StorageFailed(f"{ca} has no certificate in PEM")
-    return HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS(trustRootFromCertificates(roots)))
 
 
 def _translated(error: Exception, host: str, watch: Watch) -> Exception:
@@ -290,12 +268,16 @@ def _translated(error: Exception, host: str, watch: Watch) -> Exception:
         return Silent(f"{host} did not answer in time")
     causes = list(_causes(error))
     for cause in causes:
+        if isinstance(cause, NoHandshake):
+            return Silent(f"{host} did not answer in TLS in time")
         if isinstance(cause, CancelledError):
             return CancelledError()
         if isinstance(cause, (SSL.Error, VerificationError)) and _is_distrust(cause):
             return StoreUnavailable(f"{host} has a certificate that is not trusted, or is of another host")
         if isinstance(cause, SSL.Error):
-            return StoreUnavailable(f"{host} does not speak TLS as it should: {_reason(cause)}")
+            reason = _reason(cause)
+            hint = "; should the URL begin with http://?" if reason in _OF_HTTP else ""
+            return StoreUnavailable(f"{host} does not speak TLS as it should: {reason}{hint}")
     if isinstance(error, RequestGenerationFailed):
         return causes[0]                    # of whoever the body comes from
     if isinstance(error, DNSLookupError):
@@ -325,6 +307,10 @@ def _reason(error: SSL.Error) -> str:
         return clean(str(error.args[0][-1][-1]))[:100]
     except (IndexError, TypeError):
         return "it ended the handshake"
+
+
+_OF_HTTP = frozenset({"wrong version number", "packet length too long", "http request"})
+"""What OpenSSL makes of an answer in HTTP."""
 
 
 def _is_distrust(error: Exception) -> bool:
