@@ -223,6 +223,15 @@ class IDistant(Interface):
     """A store whose content is on another machine: each blob that is opened costs a request."""
 
 
+class IClaims(Interface):
+    """A store at which several machines may be at work."""
+
+    def claim(key: str, content: bytes) -> Deferred[None]:
+        """As `IStorage.put`, unless something is there: then that stays. Of several who do so one is the first; what is
+        read afterwards is his.
+        """
+
+
 class IDirect(Interface):
     """A store that saves work when it is told beforehand where an object is to be committed."""
 

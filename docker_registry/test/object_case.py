@@ -11,6 +11,7 @@ from twisted.internet.task import deferLater
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import TestCase
 
+from docker_registry.deferreds import together
 from docker_registry.storage.http import Patience
 from docker_registry.test.servers.faults import FaultProxy
 from docker_registry.threads import Threads
@@ -28,6 +29,7 @@ class ObjectCase(TestCase):
 
     timeout = 60
     storage: Any
+    make: Any
 
     def begin(self, port: int) -> None:
         """:param port: of the store."""
@@ -49,6 +51,16 @@ class ObjectCase(TestCase):
         except error as raised:
             return raised
         raise AssertionError(f"no {error.__name__}")
+
+    async def claimed(self) -> None:
+        """Of several who claim a key one is first, and what is there stays."""
+        other = self.make()
+        await together(self.storage.claim("claimed", b"1"), other.claim("claimed", b"2"))
+        first = await self.storage.get("claimed")
+        self.assertIn(first, (b"1", b"2"))
+        for each in (other, self.storage):
+            await each.claim("claimed", b"3")
+            self.assertEqual(await each.get("claimed"), first)
 
     async def content(self, key: str, storage: Any = None) -> bytes:
         """Of an object, or of an upload that is not finished."""

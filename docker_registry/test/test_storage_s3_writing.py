@@ -49,6 +49,12 @@ class WritingTests(S3FaultCase):
         self.assertEqual(self.calls(), ["PUT b"])
         self.assertEqual(await self.content("b"), TWELVE[:100])
 
+    async def test_claims(self) -> None:
+        await self.claimed()
+        self.proxy.add(method="PUT", status=501, times=1)   # of a store that has never heard of it
+        await self.storage.claim("other", b"1")
+        self.assertEqual(await self.storage.get("other"), b"1")
+
     async def test_direct_of_one_part(self) -> None:
         """Exactly: it needs no upload in parts."""
         writer = await self.storage.create_direct("u/data", "b", PART)

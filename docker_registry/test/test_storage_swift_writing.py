@@ -8,10 +8,13 @@ from typing import Any
 
 from docker_registry.deferreds import together
 from docker_registry.errors import NotFound, StorageError, StorageFailed
+from docker_registry.storage import layout
+from docker_registry.storage.glance.storage import GlanceStorage
 from docker_registry.storage.swift import large
 from docker_registry.storage.swift.container import Segment
+from docker_registry.test.glance_case import shelf_of
 from docker_registry.test.storage_contract import content
-from docker_registry.test.swift_case import MIB, SEGMENT, SwiftFaultCase
+from docker_registry.test.swift_case import MIB, SEGMENT, SwiftFaultCase, reactor
 
 FIVE = content(5 * MIB)
 LATER = 1e12
@@ -52,6 +55,26 @@ class SwiftWritingCase(SwiftFaultCase):
         self.assertEqual(await self.storage.leftovers(LATER), [])
         self.assertEqual([name for name in self.left() if name.startswith(".unfinished/")], [])
         self.assertEqual(self.storage.budget.left, self.settings.memory)
+
+
+class ClaimTests(SwiftFaultCase):
+    async def test_claims(self) -> None:
+        await self.claimed()
+
+    async def test_two_daemons_with_glance(self) -> None:
+        """That start at once beside an empty container: one says which images are theirs."""
+        for delay in (0.5, 1):                  # so that both have seen that it is empty
+            self.proxy.add(method="PUT", target=layout.glance_store(), times=1, delay=delay)
+        self.settings = replace(self.settings, check=False)
+        login = {"OS_AUTH_URL": "http://127.0.0.1:9/v3", **{f"OS_{name}": "a" for name in ("USERNAME", "PASSWORD")}}
+        shelves = []
+        for _ in range(2):
+            shelf, close = shelf_of({**login, "OS_PROJECT_NAME": "a"}, reactor, self.runner)
+            shelves.append((shelf, GlanceStorage(shelf, self.make(), self.runner, reactor, close, check=False)))
+        await together(*(storage.start() for _, storage in shelves))
+        for _, storage in shelves:
+            self.addCleanup(self.close, storage)
+        self.assertEqual(len({shelf.store for shelf, _ in shelves}), 1)
 
 
 class WritingTests(SwiftWritingCase):

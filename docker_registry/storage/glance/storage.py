@@ -34,6 +34,7 @@ from docker_registry.storage.interface import (
     Diverting,
     Entry,
     IChores,
+    IClaims,
     IDirect,
     IDistant,
     IDiverts,
@@ -341,11 +342,13 @@ class GlanceStorage:
             raise
 
     async def _name(self) -> str:
-        """Of this store: what is written here is read by all who share it."""
+        """Of this store: of several machines that start over an empty one, the first says it."""
         try:
             return (await self._alternate.get(layout.glance_store())).decode("ascii")
         except NotFound:
-            await self._alternate.put(layout.glance_store(), secrets.token_hex(16).encode())
+            shared = IClaims.providedBy(self._alternate)    # a directory is one daemon's
+            write = IClaims(self._alternate).claim if shared else self._alternate.put
+            await write(layout.glance_store(), secrets.token_hex(16).encode())
         return (await self._alternate.get(layout.glance_store())).decode("ascii")
 
     async def _try(self) -> None:

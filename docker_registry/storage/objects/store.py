@@ -81,10 +81,12 @@ class Objects(Protocol):
     ) -> Page:
         """Keys in byte order, and in place of those with ``delimiter`` behind the prefix what they have in common."""
 
-    async def put(self, key: str, parts: Sequence[Octets], session: str = "") -> str:
+    async def put(self, key: str, parts: Sequence[Octets], session: str = "", is_new: bool = False) -> str:
         """Store an object; its tag.
 
         :param session: of an upload that is not finished, see `Head`.
+        :param is_new: whether nothing may be there.
+        :raises Refused: something is there, or it cannot see to that.
         """
 
     async def delete(self, key: str) -> None:

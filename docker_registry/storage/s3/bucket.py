@@ -64,12 +64,15 @@ class Bucket(Reading[Head]):
 
     # Writing
 
-    async def put(self, key: str, parts: Sequence[Octets], session: str = "") -> str:
+    async def put(self, key: str, parts: Sequence[Octets], session: str = "", is_new: bool = False) -> str:
         """Store an object; its tag.
 
         :param session: of an upload that is not finished.
+        :param is_new: whether nothing may be there.
+        :raises Refused: something is.
         """
         headers = {**self._headers, SESSION: session} if session else self._headers
+        headers = {**headers, "if-none-match": "*"} if is_new else headers
         return await self.client.ask("PUT", key, _tag, headers=headers, body=parts, payload=await self._sum(parts))
 
     async def copy(self, source: str, target: str, headers: Mapping[str, str] | None = None) -> None:

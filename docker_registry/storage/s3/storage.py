@@ -4,8 +4,9 @@ What a directory does by renaming is one write here: an object is there whole or
 says. Times have seconds; a touched object carries its time, and is written anew by the store for that. What a reader
 has begun to read goes on when the key is overwritten or deleted, as far as the store lets it.
 
-No write is made to depend on nothing being there (``If-None-Match``): what stands at a digest's key is the same bytes,
-and is replaced by them, or it is damaged, and has to be replaced; a tag is replaced; an upload has a key of its own.
+No write of content is made to depend on nothing being there (``If-None-Match``): what stands at a digest's key is the
+same bytes, and is replaced by them, or it is damaged, and has to be replaced; a tag is replaced; an upload has a key of
+its own.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from zope.interface import alsoProvides, implementer
 from docker_registry.deferreds import deferred
 from docker_registry.errors import NotFound
 from docker_registry.storage.http import Http, Patience
-from docker_registry.storage.interface import IDirect, ILeftovers, IRedirects, IStorage, Leftover
+from docker_registry.storage.interface import IClaims, IDirect, ILeftovers, IRedirects, IStorage, Leftover
 from docker_registry.storage.objects.budget import Budget
+from docker_registry.storage.objects.claiming import claim
 from docker_registry.storage.objects.storage import ObjectStorage
 from docker_registry.storage.objects.store import Refused
 from docker_registry.storage.retries import Retries
@@ -40,7 +42,7 @@ from docker_registry.threads import Runner
 Leftovers = list[Leftover]
 
 
-@implementer(IStorage, IDirect, ILeftovers)
+@implementer(IStorage, IDirect, ILeftovers, IClaims)
 class S3Storage(ObjectStorage):
     """:param reactor: where connections are made.
     :param now: seconds since the epoch, by this machine's clock.
@@ -82,6 +84,9 @@ class S3Storage(ObjectStorage):
         return await self._links.link(self.bucket.client, self._whole(key))
 
     # Writing
+
+    def claim(self, key: str, content: bytes) -> Deferred[None]:
+        return Deferred.fromCoroutine(claim(self.bucket, self._whole(key), content))
 
     @deferred
     async def touch(self, key: str) -> None:

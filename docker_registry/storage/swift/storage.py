@@ -19,8 +19,9 @@ from zope.interface import alsoProvides, implementer
 from docker_registry.deferreds import at_most, deferred
 from docker_registry.errors import Damaged, NotFound
 from docker_registry.storage.http import Answer, Http
-from docker_registry.storage.interface import IDirect, ILeftovers, IReader, IRedirects, IStorage, Leftover
+from docker_registry.storage.interface import IClaims, IDirect, ILeftovers, IReader, IRedirects, IStorage, Leftover
 from docker_registry.storage.objects.budget import Budget
+from docker_registry.storage.objects.claiming import claim
 from docker_registry.storage.objects.reader import PiecesReader
 from docker_registry.storage.objects.storage import ObjectStorage
 from docker_registry.storage.objects.store import Head
@@ -41,7 +42,7 @@ APART = 64 << 20
 """Bytes from which on segments are read one by one: with less it would take longer to ask what they are."""
 
 
-@implementer(IStorage, IDirect, ILeftovers)
+@implementer(IStorage, IDirect, ILeftovers, IClaims)
 class SwiftStorage(ObjectStorage):
     """:param log_in: at Keystone, or as Swift itself has it.
     :param http: for the store.
@@ -96,6 +97,9 @@ class SwiftStorage(ObjectStorage):
         return await link(self.container.client, self._whole(key), self._settings.temp_url_key, self._now())
 
     # Writing
+
+    def claim(self, key: str, content: bytes) -> Deferred[None]:
+        return Deferred.fromCoroutine(claim(self.container, self._whole(key), content))
 
     def _part_sizes(self, length: int | None) -> Callable[[int, int], int]:
         """Segments need not be equal: they are larger where there is memory for it, as pieces are."""
