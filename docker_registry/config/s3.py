@@ -95,8 +95,8 @@ class S3(Section):
     )
     s3_part_size: Bytes = Field(
         default=8 << 20, ge=5 << 20, le=512 << 20,
-        description="Large blobs are sent in parts of this size. Where that would be more than 10 000, parts are "
-        "larger.",
+        description="Large blobs are sent in parts of this size, and of four times this size while half of "
+        "`s3_memory` is free. Where that would be more than 10 000, parts are larger.",
     )
     s3_memory: Bytes = Field(
         default=512 << 20, ge=16 << 20,

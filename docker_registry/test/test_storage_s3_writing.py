@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.deferreds import outcomes, together
 from docker_registry.errors import Damaged, NotFound, StorageFailed, StoreUnavailable
-from docker_registry.storage.objects import budget
+from docker_registry.storage.objects import budget, parts
 from docker_registry.storage.objects.budget import PATIENCE, Budget, Buffer
 from docker_registry.storage.objects.parts import LARGEST, PARTS, sizes
 from docker_registry.storage.s3 import copying
@@ -81,6 +81,23 @@ class WritingTests(S3FaultCase):
         writer = await self.storage.create_direct("u/data", "b", 10)
         await self.write(writer, TWELVE[:10])
         await self.fails(writer.commit("c"), StorageFailed)
+
+    async def test_direct_in_larger_parts(self) -> None:
+        """Where there will be many, and memory is free when the first one begins; all are equal."""
+        whole = content(47 * MIB)
+        for many, taken, sent in ((2, 0, [20, 20, 7]), (2, 5, [5] * 9 + [2]), (3, 0, [5] * 9 + [2])):
+            self.patch(parts, "MANY", many)
+            held = await self.storage.budget.take(self.settings.memory * taken // 8)
+            self.proxy.asked.clear()
+            writer = await self.storage.create_direct("u/data", "b", len(whole))
+            for piece in pieces(whole, 3 * MIB):
+                await writer.write([piece])
+            await writer.commit("b")
+            asked = [each for each in self.proxy.asked if "partNumber" in each.target]
+            lengths = sorted((int(each.headers["content-length"]) for each in asked), reverse=True)
+            self.assertEqual(lengths, [size * MIB for size in sent])
+            self.assertEqual(await self.content("b"), whole)
+            held.drop()
 
     async def test_direct_given_up(self) -> None:
         """No half is left, in the store or in memory."""

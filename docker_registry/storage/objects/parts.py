@@ -30,6 +30,9 @@ LARGEST = 512 * MIB
 LARGER = 4
 """Pieces that are sent as one where there is memory for it."""
 
+MANY = 16
+"""Parts that an object has at least if all are larger ones: with fewer the last one would be waited for."""
+
 SHARE = 8
 """Of the memory, one part of so many is what a piece has at most."""
 
@@ -69,10 +72,13 @@ class PieceSizes:
         larger = LARGER * self.smallest
         return larger if larger <= self.budget.total // SHARE else self.smallest
 
+    @property
+    def _is_free(self) -> bool:
+        return self.budget.left >= self.budget.total // 2
+
     def at(self, offset: int) -> int:
         """Of the piece that begins at ``offset``."""
-        is_free = self.budget.left >= self.budget.total // 2
-        return self.larger if offset and offset % self.larger == 0 and is_free else self.smallest
+        return self.larger if offset and offset % self.larger == 0 and self._is_free else self.smallest
 
     def part(self, offset: int, length: int | None) -> int:
         """Of the part of an object that begins at ``offset``, where parts need not be equal. The last ones are small:
@@ -82,6 +88,14 @@ class PieceSizes:
         """
         is_last = length is not None and length - offset <= self.larger
         return self.smallest if is_last else self.at(offset)
+
+    def equal(self, length: int | None) -> int:
+        """Of each part of an object that begins now, where all have to be equal.
+
+        :param length: of the object, if that is known.
+        """
+        is_large = length is not None and length >= MANY * self.larger
+        return self.larger if is_large and self._is_free else self.smallest
 
     def holding(self, size: int) -> int:
         """Of one that begins with ``size`` bytes."""

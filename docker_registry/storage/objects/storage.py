@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from urllib.parse import quote
 
 from zope.interface import implementer
@@ -142,5 +143,10 @@ class ObjectStorage:
 
     def _part_sizes(self, length: int | None) -> Callable[[int, int], int]:
         """How large the part is that has a number, and begins at an offset: of an object of ``length``, all equal."""
-        size = sizes(self._sizes.smallest, length, self.budget.total)
-        return lambda number, offset: size(number)
+
+        @cache
+        def chosen() -> Callable[[int], int]:
+            """When the first part begins, and takes its memory: before, all who begin at a time would find it free."""
+            return sizes(self._sizes.equal(length), length, self.budget.total)
+
+        return lambda number, offset: chosen()(number)
