@@ -41,7 +41,7 @@ from docker_registry.test.storage_contract import StorageContract
 from docker_registry.test.web_case import SiteCase, get, put
 from docker_registry.v1 import routes as v1
 from docker_registry.v2 import routes as v2
-from docker_registry.web.gathering import Gathered, ended
+from docker_registry.web.gathering import Gathered
 from docker_registry.web.request import Request
 from docker_registry.web.routing import Match
 
@@ -193,9 +193,9 @@ class RequestTests(SiteCase):
         super().setUp()
         self.table = Table(COLUMNS.width)
         self.counts = RequestCounts(self.table)
-        gathered = Gathered(self.clock, [self.counts.told])
-        self.table.settling.append(gathered.hand_on)
-        self.site._finished = [gathered.finished]
+        self.gathered = Gathered(self.clock, [self.counts.told])
+        self.table.settling.append(self.gathered.hand_on)
+        self.site._finished = [self.gathered.finished]
         self.waiting: Deferred[None] = Deferred()
 
     async def handler(self, request: Request) -> None:
@@ -246,7 +246,7 @@ class RequestTests(SiteCase):
         request = self._request()
         for status in (*range(100, 600), 999):
             request.status = status
-            self.counts.told([ended(request, 0.0)])
+            self.gathered.finished(request, 0.0)
         samples = told(self.table)["registry_http_requests_total"]
         self.assertEqual(sum(samples.values()), 1 + 501)
         self.assertLess(len(samples), 50)

@@ -8,6 +8,7 @@ keep its connection, and give the garbage collector something to follow.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from twisted.internet.interfaces import IDelayedCall
@@ -54,16 +55,6 @@ class Ended(NamedTuple):
 Told = Callable[[Sequence[Ended]], None]
 
 
-def ended(request: Request, seconds: float) -> Ended:
-    headers, match = request.headers, request.match
-    # What its own constructor does, in half the time.
-    return tuple.__new__(Ended, (
-        request.id, request.client, request.user, request.method, request.target, request.http_version,
-        match.rule if match is not None else "", request.status, request.body.received, request.sent,
-        headers.get(b"referer", _NONE)[0][:KEPT], headers.get(b"user-agent", _NONE)[0][:KEPT], request.started, seconds,
-    ))
-
-
 class Gathered:
     """One for `Site` to tell, who tells others.
 
@@ -75,12 +66,20 @@ class Gathered:
     def __init__(self, clock: Any, told: Sequence[Told]) -> None:
         self._clock = clock
         self._told = told
-        self._ended: list[Ended] = []
+        self._ended: list[tuple[Any, ...]] = []
         self._soon: IDelayedCall | None = None
 
     def finished(self, request: Request, seconds: float) -> None:
         """A request was answered or cut, after so many seconds."""
-        self._ended.append(ended(request, seconds))
+        headers, match = request.headers, request.match
+        referrer, agent = headers.get(b"referer"), headers.get(b"user-agent")
+        # What `Ended` has, of which one is made when it costs less.
+        self._ended.append((
+            request.id, request.client, request.user, request.method, request.target, request.http_version,
+            match.rule if match is not None else "", request.status, request.body.received, request.sent,
+            b"" if referrer is None else referrer[0][:KEPT], b"" if agent is None else agent[0][:KEPT],
+            request.started, seconds,
+        ))
         if self._soon is None:
             self._soon = self._clock.callLater(DELAY, self.hand_on)
         elif len(self._ended) >= MOST:
@@ -97,7 +96,7 @@ class Gathered:
         if self._soon is not None and self._soon.active():
             self._soon.cancel()
         self._soon = None
-        these, self._ended = self._ended, []
+        these, self._ended = list(map(_made, self._ended)), []
         for told in self._told if these else ():
             try:
                 told(these)
@@ -105,4 +104,5 @@ class Gathered:
                 self.log.failure("{count} requests could not be recorded", count=len(these))
 
 
-_NONE = [b""]
+_made = partial(tuple.__new__, Ended)
+"""What its own constructor does, in half the time."""
