@@ -11,6 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, Defer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from docker_registry.complaints import log_failed
 from docker_registry.errors import CLIENTS
 
 P = ParamSpec("P")
@@ -131,7 +132,7 @@ class Shield:
                 waiting.callback(result)            # a Failure starts the errbacks
             elif isinstance(result, Failure) and result.check(*CLIENTS) is None:
                 # Whoever asked has gone: what failed would otherwise be forgotten. What he did wrong may be.
-                self.log.failure("work failed after its client had gone", result)
+                log_failed(self.log, "work failed after its client had gone", result)
             if not self._running:
                 idle, self._idle = self._idle, []
                 for each in idle:

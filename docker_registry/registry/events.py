@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from docker_registry.complaints import log_failed
 from docker_registry.digest import Digest
 from docker_registry.names import ImageId, Repository, Tag
 from docker_registry.registry.documents import Document
@@ -162,5 +163,5 @@ class Events:
             except CancelledError:
                 raise
             except Exception:
-                self.log.failure("{event} of {repository} was not noted",
-                                 event=type(event).__name__, repository=str(event.repository))
+                log_failed(self.log, "{event} of {repository} was not noted",
+                           event=type(event).__name__, repository=str(event.repository))

@@ -17,6 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger, LogLevel
 
 from docker_registry import strictjson
+from docker_registry.complaints import log_failed
 from docker_registry.deferreds import Shared, Shield, outcomes, together
 from docker_registry.digest import Digest
 from docker_registry.errors import (
@@ -253,8 +254,8 @@ class ImageTags:
         except (NotFound, CancelledError):
             self.log.debug("{repository}:{tag} is not for v2 yet", repository=str(repository), tag=str(tag))
         except StorageError:
-            self.log.failure("{repository}:{tag} could not be prepared for v2; its first pull tries again",
-                             repository=str(repository), tag=str(tag))
+            log_failed(self.log, "{repository}:{tag} could not be prepared for v2; its first pull tries again",
+                       repository=str(repository), tag=str(tag))
 
     async def _prepare_pushed(self, repository: Repository, tag: Tag, image: ImageId) -> None:
         """As `_prepare`, of a tag that was set just now; it waits for what is missing."""
@@ -286,8 +287,8 @@ class ImageTags:
                 if top is not None and await self._untold.has(repository, tag):
                     await self._prepare_soon(repository, tag, top)
         except StorageError:
-            self.log.failure("tags that waited for {image} could not be prepared for v2; their first pulls try again",
-                             image=str(image))
+            log_failed(self.log, "tags that waited for {image} could not be prepared for v2; their first pulls try "
+                       "again", image=str(image))
 
     async def prepare(self, repository: Repository, tag: Tag) -> Digest:
         """Give a tag that names an image its link. What docker-registry 0.x left is not changed.

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from docker_registry.complaints import log_failed
 from docker_registry.deferreds import Background, outcomes
-from docker_registry.errors import StorageError, StoreUnavailable, UploadUnknown
+from docker_registry.errors import StorageError, UploadUnknown
 from docker_registry.names import Repository, UploadId
 from docker_registry.registry.catalogue import Catalogue
 from docker_registry.registry.uploads import Uploads
@@ -68,10 +69,8 @@ class UploadPurge:
     async def _go(self) -> None:
         try:
             await self.run()
-        except StoreUnavailable as error:       # of which whoever asks is told
-            self.log.warn("looking for abandoned uploads failed; the next attempt is in an hour: {error}", error=error)
         except StorageError:
-            self.log.failure("looking for abandoned uploads failed; the next attempt is in an hour")
+            log_failed(self.log, "looking for abandoned uploads failed; the next attempt is in an hour")
         self._next = self._clock.callLater(INTERVAL, self.start)
 
     async def run(self) -> int:

@@ -10,8 +10,9 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 
 from docker_registry import deferreds
+from docker_registry.complaints import log_failed
 from docker_registry.deferreds import Shield
-from docker_registry.errors import Damaged, OutageKnown, StorageError, StoreUnavailable
+from docker_registry.errors import Damaged, StorageError
 from docker_registry.names import Repository, UploadId
 from docker_registry.registry import records
 from docker_registry.registry.blobs import Blobs
@@ -133,12 +134,8 @@ class Registry:
         probing = self._probing(None, lambda: Deferred.fromCoroutine(self.probe()))
         try:
             await probing.addTimeout(PATIENCE, self._clock)
-        except StoreUnavailable as error:
-            alert = None if isinstance(error, OutageKnown) else "store unavailable"
-            self.log.warn("the store does not work: {error}", error=error, alert=alert)
-            return {"storage": type(error).__name__}
         except (StorageError, TimeoutError) as error:
-            self.log.failure("the store failed when it was asked to prove itself")
+            log_failed(self.log, "the store does not work")
             return {"storage": type(error).__name__}
         return {}
 

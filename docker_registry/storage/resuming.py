@@ -8,7 +8,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from docker_registry.deferreds import deferred
-from docker_registry.errors import Damaged, NotFound, StorageFailed, Transient
+from docker_registry.errors import Damaged, NotFound, StorageFailed, StoreUnavailable, Transient
 from docker_registry.storage.http import Answer
 from docker_registry.storage.interface import IReader
 
@@ -61,11 +61,11 @@ class ResumingReader:
         return b""
 
     def _cut_off(self, reason: str) -> None:
-        """:raises StorageFailed: once too often."""
+        """:raises StoreUnavailable: once too often."""
         self.close()
         self._resumed += 1
         if self._resumed > RESUMED:
-            raise StorageFailed(f"{self._name} was cut off at byte {self._at}: {reason}")
+            raise StoreUnavailable(f"{self._name} was cut off at byte {self._at}: {reason}")
         self.log.debug("{name} was cut off at byte {at}: {reason}", name=self._name, at=self._at, reason=reason)
 
     def close(self) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.logger import LogEvent
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import TestCase
 
@@ -51,6 +52,12 @@ class ObjectCase(TestCase):
         except error as raised:
             return raised
         raise AssertionError(f"no {error.__name__}")
+
+    def mailed(self, events: Sequence[LogEvent]) -> set[str]:
+        """What mail calls what was logged, of which nothing has a traceback."""
+        for each in events:
+            self.assertNotIn("log_failure", each)
+        return {each["alert"] for each in events if each.get("alert")}
 
     async def claimed(self) -> None:
         """Of several who claim a key one is first, and what is there stays."""

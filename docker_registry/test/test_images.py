@@ -9,7 +9,8 @@ import json
 import tarfile
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from docker_registry.digest import Digest
 from docker_registry.errors import (
@@ -22,6 +23,7 @@ from docker_registry.errors import (
     ManifestUnknown,
     RepositoryUnknown,
     SourceGone,
+    StoreUnavailable,
     TagUnknown,
 )
 from docker_registry.names import ImageId, Repository, Tag
@@ -386,6 +388,25 @@ class BridgeTests(ImageCase):
         self.put_layer("b", layer("b"))
         self.confirm("b", payload(described, layer("b")))
         self.assertEqual(self.now(self.registry.image_tags.get(REPOSITORY, LATEST)), image_id("a"))
+
+    def test_the_store_goes_away_behind_a_tag(self) -> None:
+        """It is set: that the rest has to wait is one line, and its first pull does it."""
+        self.push_image("a")
+        put, down = self.storage.put, True
+
+        def put_unless_down(key: str, content: bytes) -> Deferred[None]:
+            is_revision = key.startswith(f"docker/registry/v2/repositories/{REPOSITORY}/_manifests/revisions/")
+            return fail(StoreUnavailable("the store is busy")) if down and is_revision else put(key, content)
+
+        self.patch(self.storage, "put", put_unless_down)
+        with capturedLogs() as events:
+            self.tag("a")
+        (told,) = [each for each in events if each["log_level"] > LogLevel.info]
+        self.assertEqual((told["alert"], "log_failure" in told), ("store unavailable", False))
+        self.assertEqual(formatEvent(told), "team/app:latest could not be prepared for v2; its first pull tries again: "
+                                            "the store is busy")
+        down = False
+        self.assertEqual(len(self.manifest()["layers"]), 1)
 
     def test_layer_without_an_archive(self) -> None:
         """Clients up to 0.7 sent an empty one for a change of the settings."""

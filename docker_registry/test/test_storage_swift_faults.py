@@ -170,7 +170,7 @@ class InputTests(SwiftFaultCase):
     async def test_error_texts_are_not_repeated(self) -> None:
         self.proxy.add(target="/v1/", status=400, body=b"\x1b[31m\r\n<script>" * 50)
         said = str(await self.fails(self.storage.get("k"), StorageError))
-        self.assertEqual(said, "the store refused: 400")
+        self.assertEqual(said, f"container {self.settings.container} refuses: 400")
 
     async def test_without_a_time(self) -> None:
         self.proxy.add(target="/v1/", status=200, body=b"x")

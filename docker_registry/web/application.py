@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from docker_registry.complaints import log_failed
 from docker_registry.deferreds import begin
-from docker_registry.errors import OutageKnown, OutOfService, StorageRefused
 from docker_registry.web.request import Headers, Request
 from docker_registry.web.routing import Router
 
@@ -67,27 +67,10 @@ class Application:
         if phrased is None or request.status:
             failure.raiseException()        # not ours to phrase, or too late to
             return
-        if isinstance(error, StorageRefused):
-            self.log.error("{request.method} {request.path} failed: {error}", request=request, error=error,
-                           alert="store refused")
-        elif phrased.status == 500:
-            self.log.failure("{request.method} {request.path} failed", failure, request=request)
-        elif phrased.status in _ALERTS:
-            self.log.warn("{request.method} {request.path}: {error}", request=request, error=error,
-                          alert=_alert(error, phrased.status))
+        if phrased.status >= 500:
+            log_failed(self.log, "{request.method} {request.path} failed", failure, request=request)
         headers = phrased.headers
         if phrased.status == 405:           # also when what the path could do is switched off (RFC 9110, 15.5.6)
             allowed = [each for each in self._router.methods(request.path) if each != request.method]
             headers = [*headers, (b"Allow", ", ".join(allowed).encode("ascii"))]
         request.answer(phrased.status, headers, phrased.content)
-
-
-_ALERTS = {503: "store unavailable", 507: "storage full"}
-"""What the store cannot do at the moment: an operator's business, and no exception."""
-
-
-def _alert(error: BaseException, status: int) -> str | None:
-    """What mail calls it; ``None`` if it was told of."""
-    if isinstance(error, OutOfService):
-        return "content out of service"
-    return None if isinstance(error, OutageKnown) else _ALERTS[status]

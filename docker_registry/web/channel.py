@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from docker_registry.complaints import log_failed
 from docker_registry.errors import SourceGone
 from docker_registry.web.body import Body, Budget
 from docker_registry.web.deadlines import Watch
@@ -277,7 +278,7 @@ class Channel(Protocol):
             refusal = None
         else:
             refusal = Refusal(500, "the server failed; its log says why")
-            self.log.failure("{request.method} {request.path} failed", failure, request=request)
+            log_failed(self.log, "{request.method} {request.path} failed", failure, request=request)
         if request is self.request:
             if refusal is None:
                 self.abort()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from docker_registry.errors import StorageFailed
+from docker_registry.errors import StorageRefused
 from docker_registry.storage.flows import Octets
 from docker_registry.storage.http import Answer
 
@@ -14,11 +14,13 @@ HASTY = 64 << 10
 """Bytes that are hashed, or read as a document, without a thread."""
 
 
-class Refused(StorageFailed):
-    """:ivar code: the store's word for it, such as ``PreconditionFailed``, or the status."""
+class Refused(StorageRefused):
+    """:param where: for operators.
+    :ivar code: the store's word for it, such as ``PreconditionFailed``, or the status.
+    """
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"the store refused: {code} {message}".strip())
+    def __init__(self, code: str, message: str, where: str = "the store") -> None:
+        super().__init__(f"{where} refuses: {code} {message}".strip())
         self.code = code
 
 

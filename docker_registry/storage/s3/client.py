@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from botocore.credentials import ReadOnlyCredentials
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from docker_registry.errors import NotFound, StorageError, StorageFailed, StoreUnavailable
 from docker_registry.storage.flows import Octets
@@ -179,7 +178,7 @@ class Client:
             self._proved = 0.0
         if isinstance(error, errors.NoKeys) and not (self._refused or self.is_tried):
             self._refused = True
-            self.log.failure("the store does not let this registry in", Failure(error))
+            self.log.error("the store does not let this registry in: {error}", error=error, alert="login refused")
         if isinstance(error, NotFound) and said.code == "404" and key and self._now() - self._proved > PROVED:
             try:
                 await self.ask("HEAD", "", nothing)

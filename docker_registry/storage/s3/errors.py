@@ -94,7 +94,7 @@ def meaning(said: Complaint, bucket: str, key: str) -> StorageError:
     if said.status in (429, 500, 502, 503, 504) or code in BUSY:
         return Transient(f"{where}: the store is busy: {code}")
     if code == "NoSuchUpload":
-        return Refused(code, said.message)
+        return Refused(code, said.message, where)
     if said.status == 404:
         return NotFound(key)
     if code in SKEWED:
@@ -105,4 +105,4 @@ def meaning(said: Complaint, bucket: str, key: str) -> StorageError:
         return StoreUnavailable(f"{where} is elsewhere: {clean(said.host or said.region) or 'nobody says where'}")
     if code == "InvalidRange" or said.status == 416:
         return OutOfRange(code, said.message)
-    return Refused(code, said.message)
+    return Refused(code, said.message, where)

@@ -31,4 +31,4 @@ def meaning(status: int, where: str, key: str, said: str = "") -> StorageError:
         return OutOfRange("416", "")
     if 300 <= status < 400:
         return StoreUnavailable(f"{where} is elsewhere: the store redirects ({status})")
-    return Refused(str(status), said)
+    return Refused(str(status), said, where)
