@@ -27,6 +27,7 @@ from docker_registry.front import Front
 from docker_registry.listening import Entrance, listen
 from docker_registry.logs.lines import Lines
 from docker_registry.metrics.table import Table
+from docker_registry.polling import poll_busily
 from docker_registry.process import Process, keep_memory, open_files
 from docker_registry.registry.naming import naming
 from docker_registry.registry.registry import Registry
@@ -186,6 +187,7 @@ def serving(reactor: Any, config: Config, made: Core, what: dict[str, Any]) -> d
     :param what: as `parts` has it.
     """
     keep_memory()
+    poll_busily(reactor, made.runner.are_idle)
     limits, doubts = _room(web_limits(config), open_files())
     v1 = V1(made.registry, made.runner, time.time, config.registry_endpoints, config.v1)
     front = Front(v1, V2(made.registry, made.runner))

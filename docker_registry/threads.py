@@ -16,6 +16,8 @@ from twisted.python.threadpool import ThreadPool
 P = ParamSpec("P")
 R = TypeVar("R")
 
+Call = tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
 
 class Runner(Protocol):
     """Where calls that may block are made. Tests hand in one that calls at once."""
@@ -39,7 +41,12 @@ class Threads:
     def __init__(self, reactor: Any, pool: ThreadPool) -> None:
         self._reactor = reactor
         self._pool = pool
-        self._waiting: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
+        self._away = 0
+        self._waiting: list[Call] = []
+
+    def are_idle(self) -> bool:
+        """Whether no call is made at the moment. Of the reactor's thread."""
+        return not self._away
 
     def quick(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
         """Make the call together with those of this turn of the reactor; a slow one delays its companions."""
@@ -52,14 +59,18 @@ class Threads:
     def slow(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
         """Make the call in a thread of its own."""
         answer: Deferred[R] = Deferred()
-        self._pool.callInThread(self._run, [(answer, function, args, kwargs)])
+        self._hop([(answer, function, args, kwargs)])
         return answer
 
     def _leave(self) -> None:
         calls, self._waiting = self._waiting, []
+        self._hop(calls)
+
+    def _hop(self, calls: list[Call]) -> None:
+        self._away += 1
         self._pool.callInThread(self._run, calls)
 
-    def _run(self, calls: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]]) -> None:
+    def _run(self, calls: list[Call]) -> None:
         results: list[tuple[Deferred[Any], Any]] = []
         for answer, function, args, kwargs in calls:
             try:
@@ -69,6 +80,7 @@ class Threads:
         self._reactor.callFromThread(self._arrive, results)
 
     def _arrive(self, results: list[tuple[Deferred[Any], Any]]) -> None:
+        self._away -= 1
         for answer, result in results:
             if not answer.called:
                 answer.callback(result)             # a Failure starts the errbacks

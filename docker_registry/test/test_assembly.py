@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.config.load import Loaded
 from docker_registry.config.model import Config
 from docker_registry.config.problems import ConfigError
+from docker_registry.polling import Poller
 from docker_registry.registry.settings import Settings
 from docker_registry.service import RegistryService, build, cache_directory, registry_settings, web_limits
 from docker_registry.web.limits import Limits
@@ -81,6 +84,13 @@ class BuildTests(SynchronousTestCase):
             self.assertIsInstance(build(reactor, self.loaded(**options), {}), RegistryService)
         self.assertFalse(root.exists(), "nothing is opened before the service starts")
         self.assertEqual(reactor.tcpServers, [])
+
+    def test_waits_busily(self) -> None:
+        self.patch(os, "sched_getaffinity", lambda pid: {0, 1})
+        reactor: Any = EPollReactor()
+        self.addCleanup(reactor._poller.close)
+        build(reactor, self.loaded(), {})
+        self.assertIsInstance(reactor._poller, Poller)
 
     def test_no_socket_of_systemd(self) -> None:
         loaded = self.loaded(listen=("systemd:domain=INET:index=0",))
