@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from docker_registry.deferreds import outcomes, together
 from docker_registry.errors import Damaged, NotFound, StorageFailed, StoreUnavailable
 from docker_registry.storage.objects import budget, parts
-from docker_registry.storage.objects.budget import PATIENCE, Budget, Buffer
+from docker_registry.storage.objects.budget import KEPT, PATIENCE, Budget, Buffer
 from docker_registry.storage.objects.parts import LARGEST, PARTS, sizes
 from docker_registry.storage.s3 import copying
 from docker_registry.test.s3_case import MIB, PART, S3FaultCase
@@ -355,11 +355,12 @@ class BudgetTests(SynchronousTestCase):
         views = [buffer.content for buffer in buffers[::2]]     # as of a transfer that failed
         for buffer in buffers:
             buffer.drop()
+        self.clock.advance(KEPT)
         self.assertGreater(before - resident(), 63 * MIB)
         self.assertEqual(len(views), 4)
 
     def test_is_used_again(self) -> None:
-        """While somebody has some; but not what somebody still looks at, as of a transfer that failed."""
+        """But not what somebody still looks at, as of a transfer that failed."""
         first, second, third = (self.successResultOf(self.take(10)) for _ in range(3))
         for buffer in (first, second):
             buffer.add(memoryview(b"1234567890"))
@@ -373,7 +374,30 @@ class BudgetTests(SynchronousTestCase):
         self.assertEqual((bytes(again.content), bytes(first.content), len(view)), (b"", b"", 10))
         for buffer in (third, other, again):
             buffer.drop()
-        self.assertEqual((len(self.budget._spare), self.budget.left), (0, 100))
+        self.assertEqual((len(self.budget._spare), self.budget.left), (3, 100))
+
+    def test_is_kept_for_the_next_one(self) -> None:
+        """For a while; then the system has all of it."""
+        first = self.successResultOf(self.take(10))
+        memory = first._map
+        first.drop()
+        self.clock.advance(KEPT - 1)
+        second = self.successResultOf(self.take(10))
+        self.assertIs(second._map, memory)
+        self.clock.advance(KEPT)
+        second.drop()
+        self.clock.advance(KEPT - 1)
+        self.assertEqual(list(self.budget._spare), [memory])
+        self.clock.advance(1)
+        self.assertEqual((list(self.budget._spare), memory.closed), ([], True))
+
+    def test_closed(self) -> None:
+        """A store that nobody uses any more keeps nothing, and has no timer."""
+        kept, late = self.successResultOf(self.take(10)), self.successResultOf(self.take(20))
+        kept.drop()
+        self.budget.close()
+        late.drop()
+        self.assertEqual((len(self.budget._spare), self.clock.getDelayedCalls()), (0, []))
 
     def test_spare_is_not_more_than_nobody_has(self) -> None:
         buffers = [self.successResultOf(self.take(count)) for count in (30, 40, 20)]
@@ -382,9 +406,13 @@ class BudgetTests(SynchronousTestCase):
         self.assertEqual(sum(map(len, self.budget._spare)), 70)
         self.successResultOf(self.take(60))
         self.assertEqual((len(self.budget._spare), self.budget.left), (0, 20))
+
+    def test_spare_is_not_more_than_so_much(self) -> None:
         self.patch(budget, "SPARE", 15)
-        buffers[2].drop()
-        self.assertEqual((len(self.budget._spare), self.budget.left), (0, 40))
+        few = Budget(100, self.clock, "an_option")
+        for buffer in [self.successResultOf(Deferred.fromCoroutine(few.take(count))) for count in (20, 10, 10)]:
+            buffer.drop()
+        self.assertEqual((sum(map(len, few._spare)), few.left), (10, 100))
 
     def test_not_for_ever(self) -> None:
         self.take(80)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from mmap import MADV_DONTNEED, MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from docker_registry.errors import StorageFailed, StoreUnavailable
 
@@ -16,8 +16,11 @@ PATIENCE = 60.0
 """Seconds that somebody waits for memory that slow transfers hold."""
 
 SPARE = 256 << 20
-"""Bytes of memory that nobody has and that the system does not get back yet, while anybody has some: to be given new
-pages costs as much as half of what is done with them."""
+"""Bytes of memory that nobody has and that the system does not get back yet: to be given new pages costs as much as
+half of what is done with them."""
+
+KEPT = 15.0
+"""Seconds for which nobody has any before the system gets back all: layers of an image come one after the other."""
 
 
 class Buffer:
@@ -79,6 +82,8 @@ class Budget:
         self._option = option
         self._waiting: deque[tuple[Deferred[None], int]] = deque()
         self._spare: deque[mmap] = deque()
+        self._most = SPARE                      # that is spare, at most
+        self._end: IDelayedCall | None = None   # of what is spare
 
     async def take(self, count: int) -> Buffer:
         """Room for ``count`` bytes; whoever took it drops it.
@@ -101,10 +106,11 @@ class Budget:
 
     def _memory(self, count: int) -> mmap:
         """As much as that, which `left` is without already."""
+        self._stay()
         found = next((each for each in self._spare if len(each) == count), None)
         if found is not None:
             self._spare.remove(found)
-        self._trim(min(SPARE, self.left))
+        self._trim(min(self._most, self.left))
         return _new_memory(count) if found is None else found
 
     def _give(self, memory: mmap, count: int) -> None:
@@ -114,7 +120,21 @@ class Budget:
         else:
             memory.madvise(MADV_DONTNEED)       # whoever still looks, of a transfer that failed, may see anything
         self._serve()
-        self._trim(min(SPARE, self.left) if self.left < self.total else 0)
+        self._trim(min(self._most, self.left))
+        if self.left == self.total and self._spare:
+            self._end = self._clock.callLater(KEPT, self._trim, 0)
+
+    def close(self) -> None:
+        """Keep nothing for others any more."""
+        self._stay()
+        self._most = 0
+        self._trim(0)
+
+    def _stay(self) -> None:
+        """Somebody has some."""
+        if self._end is not None and self._end.active():
+            self._end.cancel()
+        self._end = None
 
     def _trim(self, most: int) -> None:
         """Let the system have what is spare beyond so many bytes."""

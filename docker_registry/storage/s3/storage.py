@@ -142,4 +142,5 @@ class S3Storage(ObjectStorage):
             await check(self.bucket, self._settings.prefix)
 
     def close(self) -> Deferred[None]:
+        self.budget.close()
         return Deferred.fromCoroutine(self._http.close())

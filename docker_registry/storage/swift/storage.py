@@ -179,4 +179,5 @@ class SwiftStorage(ObjectStorage):
             await check(self.container, self.large, self._settings)
 
     def close(self) -> Deferred[None]:
+        self.budget.close()
         return Deferred.fromCoroutine(self._http.close())
