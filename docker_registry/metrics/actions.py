@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from docker_registry.metrics.families import ACTION_ERRORS, ACTION_SECONDS, ACTIONS, DRIVERS, DURATIONS, NANOSECONDS
 from docker_registry.metrics.table import Table
-from docker_registry.storage.timed import Cells
+from docker_registry.storage.timing import Timing
 
 _BOUNDS = tuple(int(bound * NANOSECONDS) for bound in DURATIONS)
 
 
 class ActionCounts:
-    """Where the actions of a store are counted, see `docker_registry.storage.timed`: in lists of this process, which
+    """Where the actions of a store are counted, see `docker_registry.storage.timing`: in lists of this process, which
     cost a request half of what the table would.
 
     :param driver: the kind of store, one of `DRIVERS`.
@@ -19,18 +19,19 @@ class ActionCounts:
     def __init__(self, table: Table, driver: str) -> None:
         self._own = table.own
         self._driver = DRIVERS.index(driver)
-        self._cells: dict[str, Cells] = {}
+        self._timings: dict[str, Timing] = {}
         table.settling.append(self.settle)
 
-    def __call__(self, action: str) -> Cells:
-        if action not in self._cells:
-            self._cells[action] = Cells([0] * (len(_BOUNDS) + 3), _BOUNDS)
-        return self._cells[action]
+    def __call__(self, action: str) -> Timing:
+        if action not in self._timings:
+            self._timings[action] = Timing(_BOUNDS)
+        return self._timings[action]
 
     def settle(self) -> None:
         """Add what was counted since to the table."""
         own = self._own
-        for action, (numbers, _) in self._cells.items():
+        for action, timing in self._timings.items():
+            numbers = timing.numbers
             if not any(numbers):
                 continue
             number = ACTIONS.index(action)

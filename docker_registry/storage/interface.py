@@ -21,6 +21,8 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from docker_registry.storage.timing import Observe
+
 SMALL = 16 << 20
 """Bytes that `IStorage.get` reads at most; what is longer is opened."""
 
@@ -132,6 +134,13 @@ class ITaken(Interface):
 
         When the Deferred fires, what others built upon what it left is durable.
         """
+
+
+class ITimesReads(Interface):
+    """A store that times by itself what it mostly answers at once: to do so from outside costs twice as much."""
+
+    def time_reads(observe: Observe) -> None:
+        """From now on time `IStorage.stat`, `IStorage.get` and `IStorage.open`, under these names."""
 
 
 class IStorage(Interface):

@@ -24,10 +24,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from time import perf_counter_ns
 from typing import TypeVar
 from urllib.parse import quote
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -37,10 +38,21 @@ from docker_registry.deferreds import deferred
 from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed
 from docker_registry.storage.directories import Directories
 from docker_registry.storage.files import FileReader, LocalWriter, SmallReader, translated, translating
-from docker_registry.storage.interface import SMALL, Entry, IReader, IStorage, ITaken, IWriter, Stat, is_key
+from docker_registry.storage.interface import (
+    SMALL,
+    Entry,
+    IReader,
+    IStorage,
+    ITaken,
+    ITimesReads,
+    IWriter,
+    Stat,
+    is_key,
+)
 from docker_registry.storage.making import Making, MakingHere
 from docker_registry.storage.root import Root, StillEnding
 from docker_registry.storage.system import System
+from docker_registry.storage.timing import Observe, Timing
 from docker_registry.threads import Runner
 
 Entries = list[Entry]
@@ -56,7 +68,7 @@ ORPHANS = 20
 """Seconds that the processes of a daemon have to end when the first of them was killed."""
 
 
-@implementer(IStorage, ITaken)
+@implementer(IStorage, ITaken, ITimesReads)
 class LocalStorage:
     """:param root: made if it is not there.
     :param sync: whether anything is made durable; without, a power cut may lose what was acknowledged.
@@ -88,31 +100,41 @@ class LocalStorage:
         self._directories = Directories(self._place, self._system, making or MakingHere(), sync)
         self._joins = joins
         self._verified: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
+        self._stats: Timing | None = None
+        self._gets: Timing | None = None
+        self._opens: Timing | None = None
 
     # Reading
 
+    def time_reads(self, observe: Observe) -> None:
+        self._stats, self._gets, self._opens = observe("stat"), observe("get"), observe("open")
+
     def stat(self, key: str) -> Deferred[Stat]:
-        return self._read(self._stat, key)
+        return self._read(self._stats, self._stat, key)
 
     def get(self, key: str) -> Deferred[bytes]:
-        return self._read(self._get, key)
+        return self._read(self._gets, self._get, key)
 
     def open(self, key: str, offset: int = 0) -> Deferred[IReader]:
-        return self._read(self._open, key, offset)
+        return self._read(self._opens, self._open, key, offset)
 
-    def _read(self, function: Callable[..., R | None], key: str, *args: int) -> Deferred[R]:
+    def _read(self, timing: Timing | None, function: Callable[..., R | None], key: str, *args: int) -> Deferred[R]:
         """Without a thread if nothing has to come from the disk, with one otherwise."""
+        began = 0 if timing is None else perf_counter_ns()
         if self._cached:
-            fired: Deferred[R] = Deferred()
             try:
                 result = function(key, *args, cached=True)
             except StorageError as error:
-                fired.errback(error)
-                return fired
+                failed: Deferred[R] = fail(error)
+                return failed if timing is None else timing.until(failed, began)
             if result is not None:
+                if timing is not None:
+                    timing.ended(began)
+                fired: Deferred[R] = Deferred()
                 fired.callback(result)
                 return fired
-        return self._runner.quick(function, key, *args)  # type: ignore[arg-type]
+        coming: Deferred[R] = self._runner.quick(function, key, *args)  # type: ignore[arg-type]
+        return coming if timing is None else timing.until(coming, began)
 
     def _stat(self, key: str, *, cached: bool = False) -> Stat | None:
         opened = self._opened(key, cached)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from klein import Klein
@@ -17,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from docker_registry.admin.listener import collectors
 from docker_registry.deferreds import deferred
 from docker_registry.digest import Digest
-from docker_registry.errors import NotFound, StorageFailed
+from docker_registry.errors import Damaged, NotFound, StorageFailed
 from docker_registry.metrics.actions import ActionCounts
 from docker_registry.metrics.changes import ChangeCounts
 from docker_registry.metrics.families import (
@@ -34,9 +35,11 @@ from docker_registry.metrics.requests import V1, V2, RequestCounts, handler
 from docker_registry.metrics.table import Axis, Columns, Table, memory, observe
 from docker_registry.registry import events
 from docker_registry.storage.interface import IStorage
+from docker_registry.storage.local import LocalStorage
 from docker_registry.storage.memory import MemoryStorage
 from docker_registry.storage.timed import timed_storage
 from docker_registry.test.process_case import ProcessCase
+from docker_registry.test.registry_case import Direct
 from docker_registry.test.storage_contract import StorageContract
 from docker_registry.test.web_case import SiteCase, get, put
 from docker_registry.v1 import routes as v1
@@ -271,6 +274,47 @@ class TimedContractTests(StorageContract, SynchronousTestCase):
     def make(self) -> IStorage:
         self.clock = Clock()
         return timed_storage(MemoryStorage(self.clock), ActionCounts(Table(COLUMNS.width), "memory"))
+
+
+class TimedReads:
+    """Of a local store, which times by itself what it reads: each once, whether it needed a thread or not."""
+
+    cached = True
+
+    def setUp(self: Any) -> None:
+        self.table = Table(COLUMNS.width)
+        local = LocalStorage(Path(self.mktemp()), Direct(), Clock(), cached=self.cached)
+        self.storage = timed_storage(local, ActionCounts(self.table, "local"))
+        self.successResultOf(self.storage.start())
+        self.addCleanup(self.storage.close)
+        self.successResultOf(self.storage.put("a/b", b"content"))
+
+    def counted(self: Any, name: str) -> dict[str, float]:
+        found = told(self.table).get(name, {}).items()
+        return {dict(labels)["action"]: number for labels, number in found if number}
+
+    def test_reads(self: Any) -> None:
+        for action, times in (("stat", 1), ("get", 2), ("open", 3)):
+            for _ in range(times):
+                self.successResultOf(getattr(self.storage, action)("a/b"))
+        counts = {"put": 1, "stat": 1, "get": 2, "open": 3}
+        self.assertEqual(self.counted("registry_storage_action_seconds_count"), counts)
+        self.assertEqual(set(self.counted("registry_storage_action_seconds_sum")), set(counts))
+        self.assertEqual(self.counted("registry_storage_errors_total"), {})
+
+    def test_errors(self: Any) -> None:
+        self.failureResultOf(self.storage.get("a/nothing"), NotFound)
+        self.failureResultOf(self.storage.get("a"), Damaged)
+        self.assertEqual(self.counted("registry_storage_action_seconds_count"), {"put": 1, "get": 2})
+        self.assertEqual(self.counted("registry_storage_errors_total"), {"get": 1})
+
+
+class TimedReadsAtOnceTests(TimedReads, SynchronousTestCase):
+    pass
+
+
+class TimedReadsInThreadsTests(TimedReads, SynchronousTestCase):
+    cached = False
 
 
 class TimedTests(SynchronousTestCase):

@@ -59,21 +59,19 @@ class AccessLog:
 def combined(ended: Ended) -> bytes:
     """The combined form of Apache and nginx, and after it the id of the request and the seconds that it took."""
     request, client, user, method, target, version, _, status, _, sent, referrer, agent, started, seconds = ended
-    who, line, origin = _combined(client, user, method, target, version, referrer, agent)
-    return (
-        f"{who} [{_common_time(int(started + seconds))}] {line} {status or GONE} {sent} {origin} {request} "
-        f"{seconds:.6f}\n"
-    ).encode("ascii")
+    who, what = _combined(client, user, method, target, version, status, sent, referrer, agent)
+    time = _common_time(int(started + seconds))
+    return f"{who}{time}{what}{request} {seconds:.6f}\n".encode("ascii")
 
 
 def as_json(ended: Ended) -> bytes:
     """An object; what is not known is ``null``."""
     request, client, user, method, target, version, route, status, _, sent, referrer, agent, started, seconds = ended
-    line, origin = _json(client, user, method, target, version, referrer, agent)
+    what, origin = _json(client, user, method, target, version, route, status, sent, referrer, agent)
     end = started + seconds
     return (
-        f'{{"time": "{_iso_time(int(end))}.{int(end % 1 * 1e6):06}Z", "request": "{request}", {line}, '
-        f'"route": {quoted(route)}, "status": {status or GONE}, "bytes": {sent}, "seconds": {seconds:.6f}, {origin}}}\n'
+        f'{{"time": "{_iso_time(int(end))}.{int(end % 1 * 1e6):06}Z", "request": "{request}", {what}'
+        f'"seconds": {seconds:.6f}, {origin}}}\n'
     ).encode("ascii")
 
 
@@ -82,21 +80,26 @@ def as_json(ended: Ended) -> bytes:
 
 @lru_cache(REMEMBERED)
 def _combined(
-    client: str, user: str | None, method: str, target: bytes, version: str, referrer: bytes, agent: bytes
-) -> tuple[str, str, str]:
+    client: str, user: str | None, method: str, target: bytes, version: str, status: int, sent: int, referrer: bytes,
+    agent: bytes,
+) -> tuple[str, str]:
+    """What stands before the time, and between that and the id."""
     line = f"{method} {_text(shown_target(target))} HTTP/{version}" if target else "-"
     origin = " ".join(f'"{_text(_without_secrets(each)[:LONGEST]) or "-"}"' for each in (referrer, agent))
-    return f"{_name(client)} - {_name(user or '-')}", f'"{line}"', origin
+    return f"{_name(client)} - {_name(user or '-')} [", f'] "{line}" {status or GONE} {sent} {origin} '
 
 
 @lru_cache(REMEMBERED)
 def _json(
-    client: str, user: str | None, method: str, target: bytes, version: str, referrer: bytes, agent: bytes
+    client: str, user: str | None, method: str, target: bytes, version: str, route: str, status: int, sent: int,
+    referrer: bytes, agent: bytes,
 ) -> tuple[str, str]:
+    """What stands between the id and the seconds, and after them."""
     who = f'"client": {quoted(client)}, "user": {quoted(user[:LONGEST]) if user else "null"}'
     shown = quoted(shown_target(target).decode("ascii")) if target else "null"
     line = f'{who}, "method": "{method}", "target": {shown}, "protocol": "HTTP/{version}"'
-    return line, f'"referrer": {_field_json(referrer)}, "agent": {_field_json(agent)}'
+    answer = f'"route": {quoted(route)}, "status": {status or GONE}, "bytes": {sent}, '
+    return f"{line}, {answer}", f'"referrer": {_field_json(referrer)}, "agent": {_field_json(agent)}'
 
 
 def _name(text: str) -> str:
