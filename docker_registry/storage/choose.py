@@ -121,19 +121,16 @@ def glance(config: Config, around: Surroundings) -> GlanceStorage:
     images = Images(service, retries, around.runner)
     shelf = Shelf(images, retries, clock)
 
-    async def project() -> str:
-        return (await service.access()).project
-
     diversion = Diversion(clock, time.time, shelf.probe)
     beside = KINDS[config.storage_alternate](config, around)
     return GlanceStorage(
         shelf,
-        with_old(beside, images, project, clock, accounts.whose(config), diversion),
+        with_old(beside, images, images.project, clock, accounts.whose(config), diversion),
         around.runner,
         clock,
         http.close,
         check=config.storage_check and not around.joins,
-        titles=Titles(images, project, shelf.is_ours) if config.glance_names else None,
+        titles=Titles(images, images.project, shelf.is_ours) if config.glance_names else None,
         diversion=diversion,
     )
 

@@ -14,7 +14,7 @@ What can go wrong is a `StorageError`:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -282,6 +282,49 @@ class ILeftovers(Interface):
 
     def remove_leftover(leftover: Leftover) -> Deferred[None]:
         """What has gone meanwhile is no error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Content that is there, though the store does not know of it any more.
+
+    :ivar key: where it was, as it says itself.
+    :ivar id: of the store's.
+    :ivar size: in bytes.
+    """
+
+    key: str
+    id: str
+    size: int
+
+
+class IRecovery(Interface):
+    """Finds content again that the store has lost; the store is started."""
+
+    store: str = Attribute("What tells its content from that of others.")
+
+    def stores() -> Deferred[dict[str, int]]:
+        """Whose content is where ours is, and how many objects each has."""
+
+    def adopt(store: str) -> Deferred[None]:
+        """Let the content of ``store`` be ours from now on."""
+
+    def lost() -> Deferred[list[Lost]]:
+        """What is there, and not found at its key. Of one key there may be several."""
+
+    def recover(lost: Lost, seen: Callable[[int], object]) -> Deferred[str]:
+        """Read it, and let it be found at its key again if it is what belongs there, and nothing else is found there.
+
+        :param seen: told how many more bytes were read.
+        :returns: why it cannot be; empty if it is.
+        :raises StoreUnavailable: another try may succeed.
+        """
+
+
+class IRecovers(Interface):
+    """A store that may lose where its content is, and not the content."""
+
+    recovery: IRecovery = Attribute("Finds it again.")
 
 
 class IChores(Interface):

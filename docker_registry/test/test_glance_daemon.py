@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +70,45 @@ class OutageTests(ToldCase):
         )
         self.assertIn("Pushes go to storage_alternate until it works again", inbox.arrived[0].get_content())
         self.assertIn("Glance works again after", inbox.arrived[1].get_content())
+
+    @deferred
+    async def test_recover(self) -> None:
+        """The directory beside Glance has lost what it knew of images, and then is another store."""
+        need(("skopeo", "skopeo"))
+        self.options(**Project().options())
+        layout = await deferToThread(images.make, Path(self.directory, "layout"), 3_000_000)
+        daemon, port = await self.all_ready()
+        await self.copy(f"oci:{layout.root}:image", port, "app")
+        await self.stop(daemon)
+        records = Path(self.directory, "images/glance")
+        before = {path: path.read_bytes() for path in (records / "images").rglob("data")}
+        store = (records / "store").read_text()
+        self.assertGreater(len(before), 2)
+        shutil.rmtree(records)
+        daemon, port = await self.all_ready()
+        self.assertIn(" 404 ", await self.ask(port, "GET /v2/app/manifests/1"))
+        asking = self.recover()
+        self.assertEqual(await asking.ended, 1)
+        self.assertIn("is used by another registry", asking.complained.seen)
+        await self.stop(daemon)
+        asking = self.recover()
+        self.assertEqual(await asking.ended, 3, asking.complained.seen)
+        self.assertRegex(asking.said.seen, rf"--store STORE takes .*:\n  {store} has {len(before)}\n")
+        asking = self.recover(f"--store={store}", "--json")
+        self.assertEqual(await asking.ended, 0, asking.complained.seen)
+        told = json.loads(asking.said.seen)
+        self.assertEqual(told, {"store": store, "recovered": len(before), "left": [], "others": {}})
+        self.assertIn(f"{len(before)} images, {len(before)} without a record, 3 MB", asking.complained.seen)
+        for path, content in before.items():
+            self.assertEqual(json.loads(path.read_bytes()), json.loads(content))
+        again = self.recover()
+        self.assertEqual((await again.ended, again.said.seen), (0, "0 recovered\n"))
+        daemon, port = await self.all_ready()
+        await self.pull(port, "app")
+        await self.stop(daemon)
+
+    def recover(self, *options: str) -> Daemon:
+        return self.run_program(SERVE, ["recover", "-c", "c.yml", "-f", "x", *options])
 
     async def copy(self, source: str, port: int, name: str) -> None:
         target = f"docker://127.0.0.1:{port}/{name}:1"

@@ -13,7 +13,8 @@ import docker_registry
 LAYERS = [
     ["tap", "cli"],
     ["commands"],
-    ["warm", "leftovers", "workers"],
+    ["warm", "leftovers", "recover", "workers"],
+    ["alone", "progress"],
     ["service"],
     ["daemon"],
     ["listening", "journal"],

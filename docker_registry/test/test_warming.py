@@ -8,13 +8,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.errors import ImageUnknown, StorageFailed, StorageFull
 from docker_registry.names import ImageId, Repository, Tag
+from docker_registry.progress import Lines, in_words
 from docker_registry.registry.warming import Warming
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IReader
 from docker_registry.test.clients import old_stores
 from docker_registry.test.registry_case import LATEST
 from docker_registry.test.test_old_images import APP, OldImageCase
-from docker_registry.warm import Command, Lines, in_words
+from docker_registry.warm import Command
 
 UNSERVED = {
     "broken:cut": "is cut, no archive",

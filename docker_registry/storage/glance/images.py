@@ -131,6 +131,10 @@ class Images:
         self._retries = retries
         self._runner = runner
 
+    async def project(self) -> str:
+        """The id of the project that we log in to."""
+        return (await self._service.access()).project
+
     # Reading
 
     async def show(self, image: str) -> Image:

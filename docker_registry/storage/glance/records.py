@@ -124,6 +124,21 @@ class Records:
             after = entries[-1].name
         return found
 
+    async def are_any(self) -> bool:
+        return bool(await self._alternate.list(layout.glance_images(""), limit=1))
+
+    # Whose they are, see `docker_registry.storage.layout.glance_store`
+
+    async def store(self) -> str:
+        """Empty if nobody says."""
+        try:
+            return (await self._alternate.get(layout.glance_store())).decode("ascii", "replace")
+        except NotFound:
+            return ""
+
+    async def set_store(self, store: str) -> None:
+        await self._alternate.put(layout.glance_store(), store.encode("ascii"))
+
     # Out of service
 
     async def take_out(self, key: str) -> Record | None:

@@ -8,7 +8,7 @@ records that are lost can be made again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
@@ -23,6 +23,9 @@ from docker_registry.storage.flows import Body
 from docker_registry.storage.glance.diversion import Asked, itself
 from docker_registry.storage.glance.errors import Conflict, Deactivated, Gone
 from docker_registry.storage.glance.images import ACTIVE, UNFINISHED, Image, Images, Page, new_id
+from docker_registry.storage.glance.old import FORMATS
+from docker_registry.storage.glance.oldimages import pages
+from docker_registry.storage.glance.reader import open_image
 from docker_registry.storage.glance.records import Record
 from docker_registry.storage.http import Answer
 from docker_registry.storage.interface import IReader
@@ -241,6 +244,22 @@ class Shelf:
     def is_ours(self, image: Image) -> bool:
         """Whether this registry made it."""
         return bool(self.store) and image.properties.get(STORE) == self.store
+
+    async def every(self) -> AsyncIterator[Image]:
+        """Images of the project that are made as ours are, whosever they are."""
+        owner = await self._images.project()
+        async for image in pages(self._images, {**FORMATS, "owner": owner}):
+            if image.owner == owner:
+                yield image
+
+    async def whole(self, image: str) -> tuple[Image, IReader]:
+        """What Glance says of an image, and its bytes, whatever is known of them.
+
+        :raises NotFound: there is none, or it has none.
+        :raises Deactivated: it may not be read.
+        """
+        found = await self._images.show(image)
+        return found, await open_image(self._images, found)
 
     async def _probe(self) -> Load:
         return Load([PROBE], len(PROBE), Sum(self.algorithm, hashlib.new(self.algorithm, PROBE)))

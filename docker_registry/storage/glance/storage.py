@@ -25,6 +25,7 @@ from docker_registry.storage.glance.finding import Finding
 from docker_registry.storage.glance.leftovers import IMAGE, Lookout
 from docker_registry.storage.glance.moving import Mover, Rounds
 from docker_registry.storage.glance.records import Record, Records
+from docker_registry.storage.glance.recovery import Recovery
 from docker_registry.storage.glance.sending import Sending
 from docker_registry.storage.glance.shelf import Shelf, Sum
 from docker_registry.storage.glance.spares import Spares
@@ -42,6 +43,7 @@ from docker_registry.storage.interface import (
     ILeftovers,
     INames,
     IReader,
+    IRecovers,
     IStorage,
     ITaken,
     IWriter,
@@ -67,7 +69,7 @@ class Rule:
     leads: Callable[[str], bool] = layout.leads_to_content
 
 
-@implementer(IStorage, IDirect, IDistant, ILeftovers, IDiverts, IChores)
+@implementer(IStorage, IDirect, IDistant, ILeftovers, IDiverts, IChores, IRecovers)
 class GlanceStorage:
     """:param alternate: yet to be started.
     :param close: gives up the connections of ``shelf``.
@@ -102,6 +104,7 @@ class GlanceStorage:
         self.records = Records(alternate)
         self.diversion = diversion or Diversion(clock, now, shelf.probe)
         self._lookout = Lookout(shelf, self.records)
+        self.recovery = Recovery(shelf, self.records, runner)
         self._spares = Spares(clock)
         self._finding = Finding(shelf, alternate, self.records, self.diversion)
         self._committing = Committing(shelf, alternate, self.records, self.diversion, runner, now)
@@ -258,14 +261,7 @@ class GlanceStorage:
             found += await ILeftovers(self._alternate).leftovers(before)
         try:
             self.diversion.check()
-            if await self._is_known():
-                found += await self._lookout.leftovers(before)
-            else:
-                self.log.error(
-                    "storage_alternate has lost what it knew of images in Glance ({key} is gone): none is removed "
-                    "there; bring its backup back, and start the registry again", key=layout.glance_store(),
-                    alert="storage_alternate was emptied",
-                )
+            found += await self._lookout.leftovers(before)
         except StoreUnavailable as error:
             self.log.warn("what is left in Glance is not looked for now: {error}", error=error)
         return found
@@ -273,19 +269,10 @@ class GlanceStorage:
     @deferred
     async def remove_leftover(self, leftover: Leftover) -> None:
         if leftover.id.startswith(IMAGE):
-            if await self._is_known() and await self._lookout.is_left(leftover):
+            if await self._lookout.is_left(leftover):
                 await self._shelf.remove(leftover.id.removeprefix(IMAGE))
         else:
             await ILeftovers(self._alternate).remove_leftover(leftover)
-
-    async def _is_known(self) -> bool:
-        """Whether the alternate store still says that this is its store: one that was emptied knows of no image, which
-        does not make leftovers of them.
-        """
-        try:
-            return (await self._alternate.get(layout.glance_store())) == self._shelf.store.encode("ascii")
-        except NotFound:
-            return False
 
     def begin_chores(self) -> None:
         self.moving.begin()
@@ -343,13 +330,11 @@ class GlanceStorage:
 
     async def _name(self) -> str:
         """Of this store: of several machines that start over an empty one, the first says it."""
-        try:
-            return (await self._alternate.get(layout.glance_store())).decode("ascii")
-        except NotFound:
+        if not await self.records.store():
             shared = IClaims.providedBy(self._alternate)    # a directory is one daemon's
             write = IClaims(self._alternate).claim if shared else self._alternate.put
             await write(layout.glance_store(), secrets.token_hex(16).encode())
-        return (await self._alternate.get(layout.glance_store())).decode("ascii")
+        return await self.records.store()
 
     async def _try(self) -> None:
         try:
