@@ -12,7 +12,7 @@ from twisted.logger import capturedLogs
 
 from docker_registry.deferreds import outcomes
 from docker_registry.digest import Digest
-from docker_registry.errors import Damaged, NotFound, StorageFailed, StorageFull
+from docker_registry.errors import Damaged, NotFound, StorageFailed, StorageFull, StoreUnavailable
 from docker_registry.storage import layout
 from docker_registry.storage.glance import committing
 from docker_registry.storage.glance.errors import Deactivated
@@ -326,7 +326,7 @@ class StatesTests(GlanceStorageCase):
         self.assertEqual([each.headers["range"] for each in self.proxy.seen("GET", "/file$")[1:]],
                          ["bytes=200000-", "bytes=400000-", "bytes=600000-"])
         self.proxy.add(method="GET", target="/file$", cut=0)
-        await self.fails(self.content(self.key), StorageFailed)
+        await self.fails(self.content(self.key), StoreUnavailable)
 
     async def test_another_image_in_the_middle(self) -> None:
         self.proxy.add(method="GET", target="/file$", times=1, cut=200_000)
