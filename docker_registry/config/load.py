@@ -28,6 +28,9 @@ SAMPLE = str(Path(__file__).parent / "sample.yml")
 """config_sample.yml of the checkout, as it is installed."""
 
 _ABSENT = object()
+_NAME = "[key]"
+"""What pydantic calls the name itself of something that has names and values."""
+
 _SECRET = re.compile(r"secret|passw|key|token|credential|\.headers", re.IGNORECASE)
 _PASSWORD = re.compile(r"//[^/]*@")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -182,6 +185,8 @@ class _Checker:
 
     def _explain(self, kind: str, message: str, path: tuple[int | str, ...], merged: Value) -> None:
         """Say an error of pydantic's in the words of the file, and never a value that may be secret."""
+        is_name = path[-1:] == (_NAME,)
+        path = path[:-1] if is_name else path
         names = [step for step in path if isinstance(step, str)]
         option = ".".join([self._flavor, *names])
         value = _find(merged, path)
@@ -190,7 +195,7 @@ class _Checker:
         if kind == "extra_forbidden":
             known = [*_section_at(names[:-1]).model_fields, *(FLAT if len(names) == 1 else ())]
             near = difflib.get_close_matches(names[-1], known, 1, 0.5)
-            visible = option if shown(names[-1]) else option.removesuffix(f".{names[-1]}")
+            visible = _visible(option, names[-1])
             text = f"unknown option; the nearest is {near[0]}" if near else "unknown option"
             self._complain(value.key, visible, text, "" if near else ", ".join(known))
             return
@@ -199,6 +204,9 @@ class _Checker:
             text = f"${variable}: {message}" if variable else message
         else:
             text = f"wrong value in ${variable}" if variable else f"wrong value{_quoted(value, option, field)}"
+        if is_name:
+            self._complain(value.key, _visible(option, names[-1]), text, allowed(field))
+            return
         self._complain(value.place, option, "missing" if kind == "missing" else text, allowed(field))
 
 
@@ -208,6 +216,11 @@ def _check_listen(listen: Sequence[str]) -> Iterator[Problem]:
             endpoint(text)
         except PydanticCustomError as error:
             yield Problem("--listen", None, text, error.message(), allowed(Config.model_fields["listen"]))
+
+
+def _visible(option: str, name: str) -> str:
+    """``option`` without the ``name`` at its end if that is no name, and may be anything."""
+    return option if shown(name) else option.removesuffix(f".{name}")
 
 
 def _merged(below: Mapping[str, Value], above: Mapping[str, Value]) -> dict[str, Value]:

@@ -17,6 +17,10 @@ _ADDRESS = re.compile(
 )
 
 
+MOST = 50
+"""Recipients."""
+
+
 def _address(text: str) -> str:
     """A bare one, of RFC 5321's dot-string and a domain; names beside it and quotes are for people."""
     local = text.partition("@")[0]
@@ -25,12 +29,27 @@ def _address(text: str) -> str:
     return text
 
 
-def _addresses(value: object) -> object:
+def _addresses(text: str) -> list[str]:
+    return [address for address in re.split(r"[,\s]+", text) if address]
+
+
+def _in_a_list(value: object) -> object:
     """docker-registry 0.x had one address, and a text."""
-    parts = (value,) if isinstance(value, str) else value
-    if not isinstance(parts, tuple) or not all(isinstance(part, str) for part in parts):
-        return value
-    return tuple(address for part in parts for address in re.split(r"[,\s]+", part) if address)
+    return (value,) if isinstance(value, str) else value
+
+
+def _of_addresses(text: str) -> str:
+    """Each by itself, so that what is wrong is found where it stands."""
+    for address in _addresses(text):
+        _address(address)
+    return text
+
+
+def _one_by_one(value: tuple[str, ...]) -> tuple[str, ...]:
+    found = tuple(address for text in value for address in _addresses(text))
+    if len(found) > MOST:
+        raise unsuitable(f"more than {MOST} addresses")
+    return found
 
 
 def _security(value: object) -> object:
@@ -59,10 +78,11 @@ class Mail(Section):
         default="", description="The sender. Required with `smtp_host`."
     )
     to_addr: Annotated[
-        tuple[Annotated[str, AfterValidator(_address)], ...],
-        BeforeValidator(_addresses),
+        tuple[Annotated[str, AfterValidator(_of_addresses)], ...],
+        BeforeValidator(_in_a_list),
+        AfterValidator(_one_by_one),
         Allowed("a mail address, or a list of them"),
-    ] = Field(default=(), max_length=50, description="Who gets the mail. Required with `smtp_host`.")
+    ] = Field(default=(), description="Who gets the mail. Required with `smtp_host`.")
 
     @field_validator("smtp_host")
     @classmethod

@@ -67,15 +67,23 @@ def _each_in_a_list(value: object) -> object:
     }
 
 
-def _fields(value: dict[str, tuple[SecretStr, ...]]) -> dict[str, tuple[SecretStr, ...]]:
-    for name, values in value.items():
-        if not _HEADER.fullmatch(name):
-            raise unsuitable("a name that no header field has")
-        if name.lower() in _FRAMING:
-            raise unsuitable("a field that says where a request ends, which depends on the events")
-        if not all(each.get_secret_value().isascii() and each.get_secret_value().isprintable() for each in values):
-            raise unsuitable("a value that no header field has")
+def _field_name(text: str) -> str:
+    if not _HEADER.fullmatch(text):
+        raise unsuitable("a name that no header field has")
+    if text.lower() in _FRAMING:
+        raise unsuitable("a field that says where a request ends, which depends on the events")
+    return text
+
+
+def _field_value(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.isascii() or not text.isprintable():
+        raise unsuitable("a value that no header field has")
     return value
+
+
+FieldName = Annotated[str, AfterValidator(_field_name)]
+FieldValue = Annotated[SecretStr, AfterValidator(_field_value)]
 
 
 class Ignore(Section):
@@ -99,7 +107,7 @@ class Endpoint(Section):
     )
     disabled: bool = Field(default=False, description="Whether nothing is sent, nor kept to be sent.")
     headers: Annotated[
-        dict[str, tuple[SecretStr, ...]], BeforeValidator(_each_in_a_list), AfterValidator(_fields),
+        dict[FieldName, tuple[FieldValue, ...]], BeforeValidator(_each_in_a_list),
         Allowed("names of header fields, each with a value or a list of them"),
     ] = Field(
         default={},

@@ -29,11 +29,11 @@ PROBLEMS = [
     ("name: a, url: 'http://x/', ignore: {actions: [tag]}",
      'ignore.actions: wrong value "tag" (allowed: a list of push, pull, mount, delete)'),
     (f'name: a, url: "http://x/", headers: {{A: "{MARKER}\\r\\nB: c"}}',
-     f"headers: a value that no header field has (allowed: {FIELDS})"),
+     f"headers.A: a value that no header field has (allowed: {FIELDS})"),
     ("name: a, url: 'http://x/', headers: {'A B': c}",
      f"headers: a name that no header field has (allowed: {FIELDS})"),
     *((f"name: a, url: 'http://x/', headers: {{{name}: '0'}}",
-       f"headers: a field that says where a request ends, which depends on the events (allowed: {FIELDS})")
+       f"headers.{name}: a field that says where a request ends, which depends on the events (allowed: {FIELDS})")
       for name in ("Content-Length", "transfer-encoding")),
     ("name: a, url: 'http://x/', headers: {Authorization: 31337}",
      f"headers.Authorization: wrong value (allowed: {FIELDS})"),
