@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any, TypeVar
 
-import click
 from twisted.internet.defer import CancelledError, Deferred
 
 from docker_registry.config.model import Config
 from docker_registry.errors import StorageError
+from docker_registry.output import complain
 from docker_registry.service import Core, core
 
 STOPPED = 1
@@ -19,8 +18,6 @@ STOPPED = 1
 T = TypeVar("T")
 
 Status = Coroutine[Deferred[Any], Any, int]
-
-complain = partial(click.echo, err=True)
 
 
 def over_store(reactor: Any, config: Config, work: Callable[[Core], Status]) -> Deferred[None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from docker_registry.commands.config import check_config, config_schema
@@ -10,9 +12,23 @@ from docker_registry.commands.recover import recover
 from docker_registry.commands.serve import serve
 from docker_registry.commands.status import status
 from docker_registry.commands.warm import leftovers, warm
+from docker_registry.output import leave_unheard
 
 
-@click.group(epilog="Example: docker-registry serve --config config.yml --flavor prod")
+class Program(click.Group):
+    """The commands together."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """What click itself writes, such as ``--help``, may meet a full disk, too."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            leave_unheard(error)
+
+
+@click.group(cls=Program, epilog="Example: docker-registry serve --config config.yml --flavor prod")
 @click.version_option(package_name="docker-registry", prog_name="docker-registry")
 def main() -> None:
     """A container registry that docker, podman, skopeo and containerd push to and pull from."""

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import click
-
+from docker_registry import output
 from docker_registry.config.model import Config
 from docker_registry.errors import StorageError
 from docker_registry.service import core
@@ -27,20 +26,19 @@ async def leftovers(reactor: Any, config: Config, age: float, remove: bool, as_j
     made = core(reactor, config)
     if not ILeftovers.providedBy(made.storage):
         nothing = f"nothing: storage {config.storage} keeps no halves of objects"
-        click.echo(_in_json([], remove) if as_json else nothing)
+        output.say(_in_json([], remove) if as_json else nothing)
         return
     made.pool.start()
     reactor.addSystemEventTrigger("during", "shutdown", made.pool.stop)
     try:
         await made.storage.start()
         try:
-            await show(made.storage, time.time() - age, remove, click.echo, as_json)
+            await show(made.storage, time.time() - age, remove, output.say, as_json)
         finally:
             await made.registry.close()
             await made.storage.close()
     except StorageError as error:
-        click.echo(str(error), err=True)
-        raise SystemExit(1) from None
+        output.leave(1, str(error))
 
 
 async def show(

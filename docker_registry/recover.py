@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import click
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from docker_registry.alone import complain, over_store, resumable
+from docker_registry.alone import over_store, resumable
 from docker_registry.config.model import Config
+from docker_registry.output import complain, say
 from docker_registry.progress import Progress
 from docker_registry.service import Core
 from docker_registry.storage.interface import IRecovers, IRecovery, Lost
@@ -117,5 +117,5 @@ def recover(reactor: Any, config: Config, store: str | None, as_json: bool) -> D
 async def _told(command: Command, as_json: bool) -> int:
     outcome = await command.run()
     for line in [outcome.json()] if as_json else outcome.lines():
-        click.echo(line)
+        say(line)
     return outcome.status

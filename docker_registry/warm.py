@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import click
 from twisted.internet.defer import Deferred
 
-from docker_registry.alone import Status, complain, over_store, resumable
+from docker_registry.alone import Status, over_store, resumable
 from docker_registry.config.model import Config
+from docker_registry.output import complain, say
 from docker_registry.progress import Progress
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.warming import Left, Warming
@@ -82,6 +82,6 @@ def warm(reactor: Any, config: Config, as_json: bool) -> Deferred[None]:
     told = for_programs if as_json else for_people
 
     def work(made: Core) -> Status:
-        return Command(reactor, made.storage, made.registry, sys.stderr.isatty(), complain, click.echo, told).run()
+        return Command(reactor, made.storage, made.registry, sys.stderr.isatty(), complain, say, told).run()
 
     return over_store(reactor, config, work)

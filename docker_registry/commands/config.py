@@ -10,6 +10,7 @@ from docker_registry.commands.options import CONFIG, FLAVOR, JSON, loaded, print
 from docker_registry.config import schema
 from docker_registry.config.load import load
 from docker_registry.config.problems import EXIT_STATUS, ConfigError, Problem
+from docker_registry.output import say
 
 
 @click.command()
@@ -27,7 +28,7 @@ def check_config(config: str | None, flavor: str | None, as_json: bool) -> None:
         _check_for_programs(config, flavor)
         return
     found = loaded(config, flavor)
-    click.echo(f"ok: flavor {found.flavor} of {found.file}")
+    say(f"ok: flavor {found.flavor} of {found.file}")
 
 
 def _check_for_programs(config: str | None, flavor: str | None) -> None:
@@ -53,4 +54,4 @@ def config_schema() -> None:
 
     Example: docker-registry config-schema > registry.schema.json
     """
-    click.echo(schema.text())
+    say(schema.text())

@@ -9,9 +9,10 @@ import click
 
 from docker_registry import mail
 from docker_registry.alerts.smtp import NotSent
-from docker_registry.commands.options import CONFIG, FLAVOR, leave, loaded, run
+from docker_registry.commands.options import CONFIG, FLAVOR, loaded, run
 from docker_registry.config.load import Loaded
 from docker_registry.config.problems import EXIT_STATUS
+from docker_registry.output import leave, say
 
 
 @click.command()
@@ -28,13 +29,13 @@ def mail_test(config: str | None, flavor: str | None) -> None:
     options = found.config.email_exceptions
     if not options.smtp_host:
         leave(EXIT_STATUS, f"{found.file}: flavor {found.flavor} has no smtp_host: there is no mail")
-    click.echo(f"mail server {options.smtp_host}, port {options.smtp_port}, smtp_secure {options.smtp_secure}")
+    say(f"mail server {options.smtp_host}, port {options.smtp_port}, smtp_secure {options.smtp_secure}")
     run(partial(_mail_test, found))
 
 
 async def _mail_test(found: Loaded, reactor: Any) -> None:
     try:
-        await mail.test(reactor, found, click.echo)
+        await mail.test(reactor, found, say)
     except NotSent as error:
         leave(1, f"not sent: {error}")
-    click.echo("sent")
+    say("sent")

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 
 from docker_registry.config.load import Loaded, load
 from docker_registry.config.problems import EXIT_STATUS, ConfigError
+from docker_registry.output import complain, leave, say
 
 CONFIG = click.option(
     "--config", "-c", metavar="FILE", help="YAML file of flavors [$DOCKER_REGISTRY_CONFIG, or the sample].",
@@ -31,14 +32,8 @@ def loaded(config: str | None, flavor: str | None) -> Loaded:
     except ConfigError as error:
         leave(EXIT_STATUS, str(error))
     for warning in found.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        complain(f"warning: {warning}")
     return found
-
-
-def leave(status: int, reason: str) -> NoReturn:
-    """End the command, and say why on the standard error."""
-    click.echo(reason, err=True)
-    raise SystemExit(status)
 
 
 def run(work: Work) -> NoReturn:
@@ -47,4 +42,4 @@ def run(work: Work) -> NoReturn:
 
 
 def print_json(value: object) -> None:
-    click.echo(json.dumps(value))
+    say(json.dumps(value))

@@ -6,8 +6,9 @@ import click
 from twisted.internet import task
 
 from docker_registry import recover as recovering
-from docker_registry.commands.options import CONFIG, FLAVOR, JSON, leave, loaded
+from docker_registry.commands.options import CONFIG, FLAVOR, JSON, loaded
 from docker_registry.config.problems import EXIT_STATUS
+from docker_registry.output import leave
 
 
 @click.command()

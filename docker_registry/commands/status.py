@@ -10,6 +10,7 @@ import click
 from docker_registry.commands.asking import Answer, NoAnswer, ask, holder
 from docker_registry.commands.options import CONFIG, FLAVOR, JSON, loaded, print_json
 from docker_registry.config.load import Loaded
+from docker_registry.output import say
 
 NOT_READY, NOT_RUNNING = 1, 3
 """The latter as init scripts have it (LSB, "program is not running")."""
@@ -48,13 +49,13 @@ def _tell(answer: Answer, as_json: bool) -> None:
             "asked": answer.where, "workers": answer.standing["workers"], **dict(_numbers(answer.figures)),
         })
         return
-    click.echo(f"{'ready' if answer.is_ready else 'not ready: ' + str(answer.standing.get('reason'))}")
+    say(f"{'ready' if answer.is_ready else 'not ready: ' + str(answer.standing.get('reason'))}")
     for worker in answer.standing["workers"]:
-        click.echo(f"  process {worker['pid']}: {worker['state']}, its store {_store(worker['store'])}")
+        say(f"  process {worker['pid']}: {worker['state']}, its store {_store(worker['store'])}")
     for name, number in _numbers(answer.figures):
         if number or name not in _UNUSUAL:
-            click.echo(f"  {_SAID[name]:22}{_shown(name, number)}")
-    click.echo(f"  {'asked':22}{answer.where}")
+            say(f"  {_SAID[name]:22}{_shown(name, number)}")
+    say(f"  {'asked':22}{answer.where}")
 
 
 def _store(said: str) -> str:
@@ -115,10 +116,10 @@ def _tell_by_store(found: Loaded, failures: Sequence[NoAnswer], as_json: bool) -
     if as_json:
         print_json({"running": runs, "ready": None, "reason": "; ".join(reasons), "pid": pid})
     else:
-        click.echo(f"running: process {pid} has {path}" if pid is not None else
+        say(f"running: process {pid} has {path}" if pid is not None else
                    f"{'running, and hangs' if runs else 'not running'}, as far as can be told")
         for reason in reasons:
-            click.echo(f"  {reason}")
+            say(f"  {reason}")
     if not runs:
         raise SystemExit(NOT_RUNNING)
     raise SystemExit(NOT_READY if found.config.admin_listen else 0)

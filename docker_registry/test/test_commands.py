@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +53,36 @@ class HelpTests(SynchronousTestCase):
     def test_completion_knows_files(self) -> None:
         """As what a configuration may be, which bash then looks for by itself."""
         environ = {"_DOCKER_REGISTRY_COMPLETE": "bash_complete", "COMP_CWORD": "3"}
-        for name in ("serve", "check-config", "status", "mail-test", "warm", "leftovers"):
+        for name in ("serve", "check-config", "status", "mail-test", "warm", "leftovers", "recover"):
             environ["COMP_WORDS"] = f"docker-registry {name} --config "
             result = CliRunner(env=environ).invoke(main, prog_name="docker-registry")
             self.assertEqual(result.output, "file,\n")
+
+
+class OutputTests(SynchronousTestCase):
+    """Nobody can read what a command says: it ends, and says why in a line. Of ours, of click's, under the reactor."""
+
+    COMMANDS = (["--help"], ["check-config", "--json"], ["leftovers"])
+
+    def ended(self, command: list[str], stdout: Any) -> tuple[int, str]:
+        environ = {name: text for name, text in os.environ.items() if not name.startswith("DOCKER_REGISTRY")}
+        run = [sys.executable, "-c", SERVE, *command]
+        ended = subprocess.run(run, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, env=environ)
+        return ended.returncode, ended.stderr
+
+    def test_full_disk(self) -> None:
+        with open("/dev/full", "wb") as full:
+            for command in self.COMMANDS:
+                self.assertEqual(self.ended(command, full), (
+                    74, "the standard output cannot be written: No space left on device\n",
+                ), command)
+
+    def test_reader_that_has_gone(self) -> None:
+        for command in self.COMMANDS:
+            reading, writing = os.pipe()
+            os.close(reading)
+            with open(writing, "wb") as pipe:
+                self.assertEqual(self.ended(command, pipe), (1, ""), command)
 
 
 class CheckTests(SynchronousTestCase):

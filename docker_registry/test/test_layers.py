@@ -29,7 +29,7 @@ LAYERS = [
     ["web", "config", "alerts", "process", "systemd"],
     ["logs"],
     ["digest", "names", "errors", "deferreds", "threads", "strictjson", "current", "acceptor", "reloading",
-     "query_secrets", "complaints", "polling"],
+     "query_secrets", "complaints", "polling", "output"],
 ]
 """From top to bottom. A part imports from the layers below its own, and the last layer also from itself."""
 
