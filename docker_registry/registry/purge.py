@@ -102,13 +102,17 @@ class UploadPurge:
     async def _purge(self, repository: Repository) -> tuple[int, int]:
         gone = stayed = 0
         after = ""
+        last: UploadId | None = None
         while entries := await self._storage.list(layout.uploads(repository), after=after, limit=PAGE):
             after = entries[-1].name
             for entry in entries:
                 try:
-                    upload = UploadId.parse(entry.name)
+                    upload = layout.upload_called(entry.name)
                 except UploadUnknown:
                     continue
+                if upload == last:              # its bytes, and then its state
+                    continue
+                last = upload
                 if await self._is_old(repository, upload) and await self._remove(repository, upload):
                     gone += 1
                 else:
@@ -150,8 +154,8 @@ class UploadPurge:
 
     async def _is_old(self, repository: Repository, upload: UploadId) -> bool:
         session = layout.upload(repository, upload)
-        entries = await self._storage.list(session)
-        stats = await outcomes(*(self._storage.stat(f"{session}/{entry.name}") for entry in entries))
+        keys = [f"{session}/{entry.name}" for entry in await self._storage.list(session)]
+        stats = await outcomes(*(self._storage.stat(key) for key in [*keys, layout.upload_state(repository, upload)]))
         return self._is_too_old(max((stat.modified for stat in stats if not isinstance(stat, Exception)), default=0.0))
 
     def _is_too_old(self, active: float) -> bool:

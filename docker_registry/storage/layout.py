@@ -12,7 +12,8 @@
         _manifests/tags/<tag>/index/<alg>/<hex>/link              what the tag has been
         _manifests/referrers/<alg>/<hex>/<alg>/<hex>/link         subject, then what refers to it; ours
         _manifests/awaited/<tag>                                  the image that a tag of protocol v1 waits for; ours
-        _uploads/<uuid>/data, state                               sessions; the state is ours
+        _uploads/<uuid>.state                                     sessions; ours
+        _uploads/<uuid>/data                                      the bytes of those that have more than a few
     images/<id>/
       json, ancestry, _checksum, _inprogress                      of protocol v1, as docker-registry 0.x kept them
       layer                                                       only in stores that it left; we write layers as blobs
@@ -49,6 +50,7 @@ OLD_TAG, OLD_METADATA = "tag_", "_json"
 REPOSITORIES = f"{ROOT}/repositories"
 CONTENT = f"{ROOT}/blobs/"
 GLANCE = "glance"
+_STATE = ".state"
 
 
 def blob(digest: Digest) -> str:
@@ -131,7 +133,7 @@ def uploads(name: Repository) -> str:
 
 
 def upload(name: Repository, upload: UploadId) -> str:
-    """Everything about a session."""
+    """Everything about a session but its state."""
     return f"{REPOSITORIES}/{name}/_uploads/{upload}"
 
 
@@ -140,7 +142,17 @@ def upload_data(name: Repository, upload: UploadId) -> str:
 
 
 def upload_state(name: Repository, upload: UploadId) -> str:
-    return f"{REPOSITORIES}/{name}/_uploads/{upload}/state"
+    """There as long as the session is. It has no directory of its own: that would have to be made, synced and removed
+    for each."""
+    return f"{REPOSITORIES}/{name}/_uploads/{upload}{_STATE}"
+
+
+def upload_called(name: str) -> UploadId:
+    """The session that something directly below `uploads` belongs to.
+
+    :raises UploadUnknown: none.
+    """
+    return UploadId.parse(name.removesuffix(_STATE))
 
 
 def image(image: ImageId) -> str:

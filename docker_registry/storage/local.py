@@ -269,6 +269,30 @@ class LocalStorage:
         return self._runner.slow(translating(self._put), key, content)
 
     def _put(self, key: str, content: bytes) -> None:
+        if content or not self._enter(key):
+            self._put_by_rename(key, content)
+
+    def _enter(self, key: str) -> bool:
+        """An empty object is a name and no more: it is there as a whole as soon as it is there.
+
+        :returns: whether it is; else something stands there already.
+        """
+        above, _, last = _checked(key).rpartition("/")
+        directory = self._directories.open(above)
+        try:
+            fd = self._system.open_first(directory, last)
+            try:
+                self.fsync(directory)
+                self.vouch(key, fd)
+            finally:
+                self._system.close(fd)
+        except FileExistsError:
+            return False
+        finally:
+            self._system.close(directory)
+        return True
+
+    def _put_by_rename(self, key: str, content: bytes) -> None:
         name = self._place.new_name()
         fd = self._system.open_new(self._place.tmp, name)
         try:

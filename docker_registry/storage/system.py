@@ -111,6 +111,14 @@ class System:
         self._note("create", path)
         return self._open(root, path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
 
+    def open_first(self, root: int, path: str) -> int:
+        """As `open_new`.
+
+        :raises FileExistsError: something is there.
+        """
+        self._note("create", path)
+        return self._open(root, path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+
     def open_again(self, root: int, path: str) -> int:
         """A file to be written on."""
         self._note("open", path)

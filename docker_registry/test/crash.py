@@ -57,6 +57,13 @@ class DyingSystem(System):
             self._entries[directory].setdefault(name, None)
         return fd
 
+    def open_first(self, root: int, path: str) -> int:
+        fd = super().open_first(root, path)
+        self._synced[_path(fd)] = 0
+        directory, name = os.path.split(_path(fd))
+        self._entries[directory].setdefault(name, None)
+        return fd
+
     def write(self, fd: int, parts: Sequence[bytes]) -> None:
         super().write(fd, parts)
         self._data.add(_path(fd))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from docker_registry.digest import Digest
 from docker_registry.errors import BlobUnknown, ManifestUnknown, UploadUnknown
 from docker_registry.names import Tag, UploadId
+from docker_registry.registry import arriving
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.uploads import Chunk
 from docker_registry.storage import layout
@@ -111,3 +112,19 @@ class CrashTests(CrashCase):
 
     def test_power_cut_at_every_step(self) -> None:
         self.assertGreater(self.crash(cut_power=True), 100)
+
+
+class WrittenCrashTests(CrashTests):
+    """The same where no bytes are so few that they are kept in the state of a session."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(arriving, "FEW", 0)
+
+
+class GrowingCrashTests(CrashTests):
+    """The same where the first half of a layer is so few bytes, and all of it is more."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(arriving, "FEW", 8000)

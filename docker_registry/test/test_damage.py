@@ -131,7 +131,7 @@ class DamageTests(RegistryCase):
         self.push_all(registry)
         upload = self.now(registry.uploads.start(REPOSITORY))
         layer, content = Digest.of(LAYER), Digest.of(self.content)
-        for broken in ("/link", "/data", "/state"):
+        for broken in ("/link", "/data", ".state"):
             failing.add(broken)
             for name, work in {
                 "blob": registry.blobs.size(REPOSITORY, layer),
@@ -165,7 +165,7 @@ NEEDED = {
     "manifest": ("/link", "/data"),
     "push": ("/link", "/data"),
     "referrers": ("/link", "/data"),
-    "upload": ("/state",),
+    "upload": (".state",),
     "delete": ("/link",),
 }
 """What of the store must be read for an answer."""

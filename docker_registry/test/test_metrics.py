@@ -377,7 +377,7 @@ class DaemonTests(ProcessCase):
         self.write(f"x: {{storage_path: ./images, listen: ['{endpoint}'], admin_listen: ['{endpoint}']}}")
         daemon, port = await self.started()
         admin = int((await daemon.said.until(r"health and metrics on \S+:(\d+)"))[1])
-        blob = b"layer" * 1000
+        blob = b"layer" * 20_000
         digest = Digest.of(blob)
         for line, body in [
             (f"POST /v2/a/blobs/uploads/?digest={digest}", blob),

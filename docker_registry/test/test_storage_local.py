@@ -75,6 +75,9 @@ class FaultTests(LocalCase):
     async def put(self, storage: LocalStorage) -> None:
         await storage.put("a/b/c", b"new")
 
+    async def begin(self, storage: LocalStorage) -> None:
+        await storage.put("a/b/c", b"")
+
     async def commit(self, storage: LocalStorage) -> None:
         writer = await storage.create("u/1/data")
         try:
@@ -107,7 +110,7 @@ class FaultTests(LocalCase):
 
     def test_every_call(self) -> None:
         for error in (errno.EIO, errno.ENOSPC, errno.EMFILE):
-            for name in ("put", "commit", "delete", "delete_tree", "quarantine", "read"):
+            for name in ("put", "begin", "commit", "delete", "delete_tree", "quarantine", "read"):
                 for old in (b"old", None):
                     self.assertHarmless(error, name, old)
 
@@ -134,12 +137,12 @@ class FaultTests(LocalCase):
             self.assertEqual(len(outcome), 1, label)
             if outcome[0] is not None and reached:
                 self.assertTrue(outcome[0].check(StorageError), (label, outcome[0]))
-            if error == errno.ENOSPC and reached and outcome[0] is not None and name in ("put", "commit"):
+            if error == errno.ENOSPC and reached and outcome[0] is not None and name in ("put", "begin", "commit"):
                 self.assertTrue(outcome[0].check(StorageFull), label)
             self.assertEqual(len(os.listdir("/proc/self/fd")), descriptors, label)
             found: list[Any] = []
             storage.get("a/b/c").addBoth(found.append)
-            if found[0] not in (b"old", b"new"):
+            if found[0] not in (b"old", b"" if name == "begin" else b"new"):
                 found[0].trap(NotFound)
                 self.assertTrue(old is None or name in ("delete", "delete_tree", "quarantine"), label)
             entries = self.successResultOf(storage.list("a/b"))
@@ -194,7 +197,7 @@ class FaultTests(LocalCase):
     def test_no_durability_is_claimed(self) -> None:
         """Whatever fsync fails, the caller hears of it (C5)."""
         self.successResultOf(self.storage.close())
-        for name in ("put", "commit"):
+        for name in ("put", "begin", "commit"):
             system = FaultySystem(errno.EIO, only="fsync")
             storage = self.open(system)
             for number in range(1, 100):
@@ -205,7 +208,7 @@ class FaultTests(LocalCase):
                     self.successResultOf(running)
                     break
                 self.failureResultOf(running, StorageFailed)
-            self.assertGreater(number, 4)
+            self.assertGreater(number, 3 if name == "begin" else 4)
             self.successResultOf(storage.close())
 
 

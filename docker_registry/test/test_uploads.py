@@ -22,6 +22,7 @@ from docker_registry.errors import (
     UploadUnknown,
 )
 from docker_registry.names import UploadId
+from docker_registry.registry import arriving
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
 from docker_registry.registry.uploads import Chunk
@@ -208,6 +209,7 @@ class UploadTests(RegistryCase):
 
     def test_bytes_beyond_the_state_are_not_counted(self) -> None:
         """A crash in the middle of a chunk leaves bytes that nobody was told about (B6)."""
+        self.patch(arriving, "FEW", 0)
         upload = self.start()
         self.append(upload, b"abc")
         writer = self.successResultOf(self.storage.resume(layout.upload_data(REPOSITORY, upload), 3))
@@ -219,6 +221,7 @@ class UploadTests(RegistryCase):
 
     def test_crash_after_publishing(self) -> None:
         """The bytes have moved and the session is still there: it stands at the beginning, and can be pushed again."""
+        self.patch(arriving, "FEW", 0)
         upload = self.start()
         self.append(upload, b"abc")
         writer = self.successResultOf(self.storage.resume(layout.upload_data(REPOSITORY, upload), 3))
@@ -229,7 +232,8 @@ class UploadTests(RegistryCase):
 
     def test_unreadable_state(self) -> None:
         half = b'{"offset": 1, "digest": "md5:x", "active": 0}'
-        for content in (b"", b"{", b"[]", b'{"offset": "x"}', half, b"\xff"):
+        torn = b'{"offset": 2, "digest": "%b", "active": 0}\nx' % str(Digest.of(b"xy")).encode()
+        for content in (b"{", b"[]", b'{"offset": "x"}', half, b"\xff", b"\n", torn):
             upload = self.start()
             self.successResultOf(self.storage.put(layout.upload_state(REPOSITORY, upload), content))
             self.fails(self.registry.uploads.offset(REPOSITORY, upload), UploadUnknown)
@@ -262,11 +266,69 @@ class UploadTests(RegistryCase):
         self.assertEqual(self.now(self.registry.blobs.size(REPOSITORY, digest)), 3)
 
 
+    def test_few_bytes_are_in_the_state(self) -> None:
+        """And stay there until they are a blob, or more than a few."""
+        for content, are_few in ((b"x" * arriving.FEW, True), (b"x" * (arriving.FEW + 1), False)):
+            for parts in ((content,), (content[:100], content[100:])):
+                upload = self.start()
+                for part in parts:
+                    self.append(upload, part)
+                session = self.successResultOf(self.storage.list(layout.upload(REPOSITORY, upload)))
+                self.assertEqual(session == [], are_few)
+                self.registry = self.open()
+                self.assertEqual(self.offset(upload), len(content))
+                self.assertEqual(self.read(self.finish(upload, content)), content)
+                self.assertGone(upload)
+
+    def test_client_goes_while_few_bytes_become_more(self) -> None:
+        """What was durable stays so, and what came as well."""
+        upload = self.start()
+        self.append(upload, b"abc")
+        more = b"x" * arriving.FEW
+        source = Parts(b"de", more, error=Gone())
+        self.fails(self.registry.uploads.append(REPOSITORY, upload, source, Chunk()), Gone)
+        self.registry = self.open()
+        self.assertEqual(self.offset(upload), 5 + len(more))
+        self.assertEqual(self.read(self.finish(upload, b"abcde" + more)), b"abcde" + more)
+
+    def test_too_many_when_few_bytes_become_more(self) -> None:
+        """Bytes that are refused do not take those with them that were acknowledged."""
+        upload = self.start()
+        self.append(upload, b"abc")
+        more = b"x" * arriving.FEW
+        self.fails(
+            self.registry.uploads.append(REPOSITORY, upload, Parts(more, b"y"), Chunk(length=len(more))), SizeInvalid
+        )
+        self.assertEqual(self.offset(upload), 3)
+        entries = self.successResultOf(self.storage.list(layout.upload(REPOSITORY, upload)))
+        self.assertEqual(entries == [], arriving.FEW > 0)
+        self.assertEqual(self.read(self.finish(upload, b"abcdef", b"def")), b"abcdef")
+
+
+class WrittenTests(UploadTests):
+    """The same where no bytes are so few that they are kept in the state."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(arriving, "FEW", 0)
+
+
 class HopTests(RegistryCase):
     """A hop to a thread costs as much as a small answer: what is in memory is not asked of one."""
 
     def test_small_push(self) -> None:
-        """As docker makes it: one hop to begin, one for each step of the bytes, none to find the session again."""
+        """As docker makes it: one hop to begin, one for the bytes, one for the blob, two for its link and the end.
+
+        None to find the session again. Where the bytes are not few each step of theirs takes one.
+        """
+        few = self.hops()
+        self.patch(arriving, "FEW", 0)
+        for (counts, read), expected in ((few, (1, 1, 3)), (self.hops(), (1, 4, 5))):
+            begin, bytes_, end = expected
+            self.assertEqual(counts, [begin, begin + bytes_ + read, begin + bytes_ + end + 2 * read])
+
+    def hops(self) -> tuple[list[int], int]:
+        """After each request, of the second push; and those to read what is in memory."""
         hops: list[str] = []
 
         class Counting(Direct):
@@ -293,11 +355,15 @@ class HopTests(RegistryCase):
             counts.append(len(hops))
             self.now(uploads.finish(REPOSITORY, upload, Digest.of(content), Parts(), Chunk()))
             counts.append(len(hops))
-        self.assertEqual(counts[3:], [1, 1 + 5 + read, 6 + 4 + 2 * read], hops)
+        return counts[3:], read
 
 
 class FullDiskTests(RegistryCase):
     """What the store refuses (C4, C5)."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(arriving, "FEW", 0)
 
     def failing(self, method: str, error: Exception) -> None:
         """Let the next call of a writer's ``method`` fail."""
