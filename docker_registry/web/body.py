@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from docker_registry.web.errors import BodyTooLarge, ClientGone, Refusal
 
-PIECE = 1 << 20
+PIECE = 2 << 20
 """Bytes that are worth a hop to a thread."""
 
 READ = 512 << 10
