@@ -35,8 +35,10 @@ def loads(content: bytes, most: int = MOST) -> Any:
         raise ValueError("nested too deeply") from None
     except _NotStrict:
         raise
-    except ValueError as error:         # not UTF-8, or not JSON
-        raise ValueError(f"not JSON: {type(error).__name__}") from None
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON, at character {error.pos + 1}") from None
     if content.count(b"[") + content.count(b"{") > DEPTH and _is_deep(document):
         raise ValueError("nested too deeply")
     return document

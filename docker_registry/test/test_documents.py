@@ -135,6 +135,13 @@ class DocumentTests(SynchronousTestCase):
         for name, document, content_type, media_type in ACCEPTED:
             self.assertEqual(read(encoded(document), content_type).media_type, media_type, name)
 
+    def test_what_is_said(self) -> None:
+        """To a client, who can look there; and nothing of how we read it."""
+        for content, said in ((b"{", "not JSON, at character 2"), (b'{"a": 1,}', "not JSON, at character [89]"),
+                              (b'{"a":"\xff"}', "not UTF-8"), (b'{"a": NaN}', "NaN is not JSON")):
+            with self.assertRaisesRegex(ManifestInvalid, f"^{said}$"):
+                read(content, OCI_MANIFEST)
+
     def test_refused(self) -> None:
         for name, document, content_type in REFUSED:
             with self.assertRaises(ManifestInvalid, msg=name):
