@@ -72,7 +72,7 @@ def layers(name: Repository) -> str:
 
 
 def layer_link(name: Repository, digest: Digest) -> str:
-    return f"{REPOSITORIES}/{name}/_layers/{digest.algorithm}/{digest.hex}/link"
+    return f"{REPOSITORIES}/{name.name}/_layers/{digest.algorithm}/{digest.hex}/link"
 
 
 def manifests(name: Repository) -> str:
@@ -89,7 +89,7 @@ def revision(name: Repository, digest: Digest) -> str:
 
 
 def revision_link(name: Repository, digest: Digest) -> str:
-    return f"{REPOSITORIES}/{name}/_manifests/revisions/{digest.algorithm}/{digest.hex}/link"
+    return f"{REPOSITORIES}/{name.name}/_manifests/revisions/{digest.algorithm}/{digest.hex}/link"
 
 
 def tags(name: Repository) -> str:
@@ -102,7 +102,7 @@ def tag(name: Repository, tag: Tag) -> str:
 
 
 def tag_link(name: Repository, tag: Tag) -> str:
-    return f"{REPOSITORIES}/{name}/_manifests/tags/{tag}/current/link"
+    return f"{REPOSITORIES}/{name.name}/_manifests/tags/{tag.name}/current/link"
 
 
 def tag_index_link(name: Repository, tag: Tag, digest: Digest) -> str:

@@ -172,7 +172,7 @@ class LocalStorage:
 
     def _opened(self, key: str, cached: bool) -> tuple[int, os.stat_result] | None:
         """A descriptor of the object and what the file system says of it; ``None`` if that needs the disk."""
-        path = _checked(key)
+        path = key if key in self._verified else _checked(key)      # what was read before is a key
         try:
             call = self._system.open_cached if cached else self._system.open_file
             fd = call(self._place.fd, path)
