@@ -24,7 +24,7 @@ from docker_registry.metrics.families import (
     SIZES,
 )
 from docker_registry.metrics.table import Table
-from docker_registry.web.gathering import Ended
+from docker_registry.web.gathering import Ended, Fields
 from docker_registry.web.site import Site
 
 V2 = {
@@ -64,9 +64,10 @@ _SIZES = tuple(map(int, SIZES))
 _DURATION_SUM = len(DURATIONS) + 1
 _SIZE_SUM = len(SIZES) + 1
 _Kind = tuple[str, str, int, int, int]
-_kind: Callable[[Ended], _Kind] = itemgetter(
+_kind: Callable[[Fields], _Kind] = itemgetter(
     *map(Ended._fields.index, ("route", "method", "status", "received", "sent"))
 )
+_seconds: Callable[[Fields], float] = itemgetter(Ended._fields.index("seconds"))
 
 
 def handler(route: str, method: str) -> tuple[str, str]:
@@ -87,11 +88,11 @@ class RequestCounts:
         self._own = table.own
         self._columns: dict[tuple[str, str], tuple[int, int, int, int]] = {}
 
-    def told(self, ended: Sequence[Ended]) -> None:
+    def told(self, ended: Sequence[Fields]) -> None:
         """Count requests that have ended: those that differ in their time only, together."""
         alike: defaultdict[_Kind, list[float]] = defaultdict(list)
         for each in ended:
-            alike[_kind(each)].append(each.seconds)
+            alike[_kind(each)].append(_seconds(each))
         for kind, seconds in alike.items():
             self._count(*kind, seconds)
 
@@ -105,8 +106,11 @@ class RequestCounts:
         counts, durations, bodies, answers = columns
         number = len(seconds)
         own[counts + _CODE_AT.get(status or GONE, _OTHER_AT)] += number
-        for bucket, count in Counter([bisect_left(DURATIONS, each) for each in seconds]).items():
-            own[durations + bucket] += count
+        if max(seconds) <= DURATIONS[0]:            # as of most that are answered from memory
+            own[durations] += number
+        else:
+            for bucket, count in Counter([bisect_left(DURATIONS, each) for each in seconds]).items():
+                own[durations + bucket] += count
         own[durations + _DURATION_SUM] += int(sum(seconds) * NANOSECONDS)
         for column, size in ((bodies, received), (answers, sent)):
             own[column + bisect_left(_SIZES, size)] += number

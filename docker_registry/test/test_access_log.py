@@ -22,7 +22,7 @@ from docker_registry.test.process_case import ProcessCase
 from docker_registry.test.registry_case import Direct
 from docker_registry.test.web_case import SiteCase, get, put, refusal
 from docker_registry.web.access_log import AccessLog, as_json, combined
-from docker_registry.web.gathering import Ended, Gathered
+from docker_registry.web.gathering import Ended, Fields, Gathered
 from docker_registry.web.request import Request
 from docker_registry.web.site import Site
 
@@ -99,7 +99,8 @@ class FormTests(FormCase):
 
     def test_one_that_cannot_be_written(self) -> None:
         """Those that are logged together with it are."""
-        def form(ended: Ended) -> bytes:
+        def form(fields: Fields) -> bytes:
+            ended = Ended(*fields)
             if ended.target == b"/bad":
                 raise ValueError("no form")
             return ended.target + b"\n"

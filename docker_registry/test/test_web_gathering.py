@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred
 
 from docker_registry.test.web_case import SiteCase, get, put
-from docker_registry.web.gathering import DELAY, KEPT, MOST, Ended, Gathered
+from docker_registry.web.gathering import DELAY, KEPT, MOST, Ended, Fields, Gathered
 from docker_registry.web.request import Request
 
 
@@ -18,8 +18,8 @@ class GatheringTests(SiteCase):
         self.gathered = Gathered(self.clock, [self.hear])
         self.site._finished = [self.gathered.finished]
 
-    def hear(self, ended: Sequence[Ended]) -> None:
-        self.batches.append([*ended])
+    def hear(self, ended: Sequence[Fields]) -> None:
+        self.batches.append([Ended(*each) for each in ended])
 
     async def handler(self, request: Request) -> None:
         await request.body.read_all(1000)
@@ -69,7 +69,7 @@ class GatheringTests(SiteCase):
 
     def test_one_that_fails(self) -> None:
         """The others are told all the same."""
-        def fail(_: Sequence[Ended]) -> None:
+        def fail(_: Sequence[Fields]) -> None:
             raise KeyError("x")
 
         self.gathered = Gathered(self.clock, [fail, self.hear])

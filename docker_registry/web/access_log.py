@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from twisted.logger import Logger
 
 from docker_registry.query_secrets import is_secret
-from docker_registry.web.gathering import Ended
+from docker_registry.web.gathering import Fields
 
 LONGEST = 512
 """Bytes of a field that a client fills: agent, referrer, user."""
@@ -28,7 +28,7 @@ GONE = 499
 REMEMBERED = 512
 """Requests, as far as they are alike, whose form is kept."""
 
-Form = Callable[[Ended], bytes]
+Form = Callable[[Fields], bytes]
 
 _UNSAFE = re.compile(rb"[^ !#-\[\]-~]")
 _LOGIN = re.compile(rb"//[^/?#\s]*@")
@@ -45,18 +45,18 @@ class AccessLog:
         self._form = form
         self._write = write
 
-    def told(self, ended: Sequence[Ended]) -> None:
+    def told(self, ended: Sequence[Fields]) -> None:
         """Of requests that have ended."""
         form, lines = self._form, list[bytes]()
         for each in ended:
             try:
                 lines.append(form(each))
             except Exception:
-                self.log.failure("request {request} could not be logged", request=each.id)
+                self.log.failure("request {request} could not be logged", request=each[0])
         self._write(lines)
 
 
-def combined(ended: Ended) -> bytes:
+def combined(ended: Fields) -> bytes:
     """The combined form of Apache and nginx, and after it the id of the request and the seconds that it took."""
     request, client, user, method, target, version, _, status, _, sent, referrer, agent, started, seconds = ended
     who, what = _combined(client, user, method, target, version, status, sent, referrer, agent)
@@ -64,7 +64,7 @@ def combined(ended: Ended) -> bytes:
     return f"{who}{time}{what}{request} {seconds:.6f}\n".encode("ascii")
 
 
-def as_json(ended: Ended) -> bytes:
+def as_json(ended: Fields) -> bytes:
     """An object; what is not known is ``null``."""
     request, client, user, method, target, version, route, status, _, sent, referrer, agent, started, seconds = ended
     what, origin = _json(client, user, method, target, version, route, status, sent, referrer, agent)
