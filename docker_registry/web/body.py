@@ -11,7 +11,7 @@ from docker_registry.web.errors import BodyTooLarge, ClientGone, Refusal
 PIECE = 2 << 20
 """Bytes that are worth a hop to a thread."""
 
-READ = 512 << 10
+READ = 1 << 20
 """Bytes that may arrive at once from a socket."""
 
 LEAST = 16 << 10
