@@ -6,6 +6,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import ISSLTransport
 
 from docker_registry.test.web_case import SiteCase, get, put
+from docker_registry.web.body import PIECE
 from docker_registry.web.errors import BodyTooSlow
 from docker_registry.web.request import Request
 
@@ -108,14 +109,14 @@ class TimeTests(SiteCase):
             await self.echo(request)
 
         self.handler = busy  # type: ignore[method-assign]
-        data = put(b"x" * (3 << 20))
-        self.send(data[: 2 << 20])
+        data = put(b"x" * (3 * PIECE))
+        self.send(data[: 2 * PIECE])
         self.assertTrue(self.wire.held_back)
         self.clock.pump([1] * 600)
         self.assertFalse(self.wire.ended)
         waiting.callback(None)
         self.assertFalse(self.wire.held_back)
-        self.send(data[2 << 20 :])
+        self.send(data[2 * PIECE :])
         self.assertEqual(self.statuses(self.sent()), [200])
 
     def test_a_reader_that_stops(self) -> None:

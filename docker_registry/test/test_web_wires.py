@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from docker_registry.test.registry_case import Direct
 from docker_registry.test.web_case import chunked, get, put
 from docker_registry.test.web_wire import WireCase
+from docker_registry.web.body import PIECE
 from docker_registry.web.errors import Refusal
 from docker_registry.web.limits import Limits
 from docker_registry.web.request import Request
@@ -101,11 +102,11 @@ class Wires:
         """While its reader does something else; nothing is lost, and no clock runs."""
         content = b"x" * LARGE
         self.client.transport.write(put(content, "Connection: close", path="/held"))
-        await self.until(lambda: bool(self.requests) and self.requests[0].body.received > (1 << 20))
+        await self.until(lambda: bool(self.requests) and self.requests[0].body.received >= PIECE)
         for _ in range(300):
             self.clock.advance(1)
             await self.turn()
-        self.assertLess(self.requests[0].body.received, 2 << 20)
+        self.assertLess(self.requests[0].body.received, 2 * PIECE)
         self.go.callback(None)
         await self.client.closed
         self.assertTrue(self.client.data.endswith(hashlib.sha256(content).hexdigest().encode()))
