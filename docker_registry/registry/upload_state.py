@@ -51,8 +51,8 @@ class State:
                 int(read["offset"]), Digest.parse(read["digest"]), float(read["active"]), str(read.get("mark", "")),
                 content,
             )
-        except (ValueError, TypeError, KeyError, AttributeError, DigestInvalid):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, DigestInvalid):
             raise UploadUnknown("the session's state cannot be read") from None
-        if content and len(content) != state.offset:
+        if state.offset < 0 or (content and len(content) != state.offset):
             raise UploadUnknown("the session's state cannot be read")
         return state

@@ -233,7 +233,9 @@ class UploadTests(RegistryCase):
     def test_unreadable_state(self) -> None:
         half = b'{"offset": 1, "digest": "md5:x", "active": 0}'
         torn = b'{"offset": 2, "digest": "%b", "active": 0}\nx' % str(Digest.of(b"xy")).encode()
-        for content in (b"{", b"[]", b'{"offset": "x"}', half, b"\xff", b"\n", torn):
+        line, _, _ = torn.partition(b"\n")
+        beyond = [line.replace(b"2", each, 1) for each in (b"-1", b"1e999", b"[" * 100_000)]
+        for content in (b"{", b"[]", b'{"offset": "x"}', half, b"\xff", b"\n", torn, *beyond):
             upload = self.start()
             self.successResultOf(self.storage.put(layout.upload_state(REPOSITORY, upload), content))
             self.fails(self.registry.uploads.offset(REPOSITORY, upload), UploadUnknown)
@@ -481,3 +483,22 @@ class PurgeTests(RegistryCase):
         for _ in range(12):
             self.clock.advance(3600)
         self.fails(self.registry.uploads.offset(REPOSITORY, upload), UploadUnknown)
+
+    def test_forms_of_others(self) -> None:
+        """What registry:2 and earlier versions left, and halves of ours: it stays while it is young, and is counted."""
+        self.registry.start()
+        self.addCleanup(self.registry.stop)
+        forms = (
+            ("/data", "/startedat", "/hashstates/sha256/0"), ("/startedat",), ("/data", "/state"), ("/state",),
+            (".state",), ("/data",),
+        )
+        for names in forms:
+            upload = layout.upload(REPOSITORY, UploadId.new())
+            for name in names:
+                self.successResultOf(self.storage.put(upload + name, b"x"))
+        self.clock.advance(3600)
+        self.assertEqual(self.registry.uploads.open, len(forms))
+        for _ in range(10):
+            self.clock.advance(3600)
+        self.assertEqual(self.registry.uploads.open, 0)
+        self.assertEqual(self.successResultOf(self.storage.list(layout.uploads(REPOSITORY))), [])
