@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from socket import MSG_PEEK, SO_RCVLOWAT, SOL_SOCKET
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
@@ -20,8 +22,11 @@ from zope.interface import implementer
 
 from docker_registry.errors import Transient
 
-LEAST, MOST = 128 << 10, 512 << 10
+LEAST, MOST = 128 << 10, 1 << 20
 """Bytes of a piece."""
+
+COPIED = 512 << 10
+"""Bytes at most of a piece on its way out: connections copy them, and what is larger costs more than a step."""
 
 SHARED = 8 << 20
 """Bytes that the pieces of all bodies together have, as long as none is smaller than `LEAST`."""
@@ -30,8 +35,8 @@ SHARED = 8 << 20
 class Shares:
     """How large the pieces of bodies are: a step costs as much as 100 KiB do, so few bodies have large ones.
 
-    A body has one piece in memory on its way out, where the connection copies what it is given; on its way in less than
-    one when the store is told to wait, and not more than two.
+    A body has one piece in memory on its way out, where the connection copies what it is given; on its way in not more
+    than one, and whoever reads has another.
 
     :ivar bodies: that are on their way.
     """
@@ -82,6 +87,11 @@ class Watch:
         elif not self.expired:
             self._call = self._clock.callLater(seconds, self._late)
 
+    def go_on(self, seconds: float) -> None:
+        """It was not too long after all."""
+        self.expired = False
+        self.begin(seconds)
+
     def end(self) -> None:
         """Nobody is waited for now."""
         if self._call is not None and self._call.active():
@@ -119,7 +129,7 @@ class Outflow:
         self._done = done
         connection: Any = getattr(consumer, "_consumer", None) or getattr(consumer, "transport", None)
         if hasattr(connection, "SEND_LIMIT"):
-            connection.SEND_LIMIT = MOST            # in one call
+            connection.SEND_LIMIT = COPIED          # in one call
         self._pump = Deferred.fromCoroutine(self._copy(consumer))
         self._pump.addBoth(self._ended)
         return done
@@ -137,7 +147,7 @@ class Outflow:
     async def _write(self, consumer: IConsumer, part: Octets) -> None:
         at = 0
         while at < len(part):
-            end = at + self._shares.piece
+            end = at + min(self._shares.piece, COPIED)
             self._watch.begin(self._idle)
             consumer.write(bytes(part[at:end]))
             if self._paused is not None:
@@ -194,6 +204,8 @@ class Inflow(Protocol):
         self._closed = closed
         self._parts: deque[bytes] = deque()
         self._at = 0                            # what comes before that of the first part was read
+        self._told_of = 1                       # so many bytes in the socket
+        self._is_slow = False
         self._size = 0
         self._is_paused = False
         self._is_complete = False
@@ -240,8 +252,11 @@ class Inflow(Protocol):
         self._at = 0
 
     def late(self) -> None:
-        """The store sends no more."""
-        self._give_up(Transient(f"the store sent nothing for {self._idle:.0f} s"))
+        """The store sends no more, or next to nothing: then it has as long again for each byte."""
+        if self._has_some():
+            self._watch.go_on(self._idle)
+        else:
+            self._give_up(Transient(f"the store sent nothing for {self._idle:.0f} s"))
 
     def _give_up(self, error: Exception) -> None:
         if not self._is_complete and self._error is None:
@@ -249,12 +264,16 @@ class Inflow(Protocol):
             if self._left == 0:
                 return                              # it is about to hear of the end, and can be used again
             # What Twisted hands out can only close in order, which takes all that the store is still sending.
-            connection = getattr(self._producer, "_producer", None)
-            (getattr(connection, "abortConnection", None) or self._producer.loseConnection)()
+            (getattr(self._connection, "abortConnection", None) or self._producer.loseConnection)()
 
     @property
     def _producer(self) -> Any:
         return self.transport                       # stops, goes on, closes; nothing can be written there
+
+    @property
+    def _connection(self) -> Any:
+        """What is behind it; ``None`` when the answer has ended."""
+        return getattr(self._producer, "_producer", None)
 
     # From the connection
 
@@ -265,9 +284,35 @@ class Inflow(Protocol):
 
     def _share(self) -> None:
         self._held = self._shares.piece
-        connection: Any = getattr(self._producer, "_producer", None)
+        self._take_at_once(self._held)
+        if not self._is_slow:
+            self._wait_for(self._held // 4)
+
+    def _take_at_once(self, count: int) -> None:
+        connection = self._connection
         if hasattr(connection, "bufferSize"):
-            connection.bufferSize = self._held
+            connection.bufferSize = count
+
+    def _wait_for(self, count: int) -> None:
+        """Let the reactor be told of so many bytes at once, and not of each few: a turn costs as much as 100 KiB do.
+
+        It is 1 again while more than as many are to come: the connection's next answer may be shorter.
+        """
+        count = count if self._left is not None and self._left > 2 * count else 1
+        connection = self._connection
+        if count != self._told_of and _is_plain(connection):
+            connection.getHandle().setsockopt(SOL_SOCKET, SO_RCVLOWAT, count)
+            self._told_of = count
+
+    def _has_some(self) -> bool:
+        """Whether bytes have come of which the reactor was not told, as they are few; from now on it is told of any."""
+        self._is_slow = True
+        self._wait_for(1)
+        connection = self._connection
+        try:
+            return _is_plain(connection) and bool(connection.getHandle().recv(1, MSG_PEEK))
+        except OSError:
+            return False
 
     def dataReceived(self, data: bytes) -> None:
         if self._error is not None:
@@ -276,13 +321,18 @@ class Inflow(Protocol):
         self._size += len(data)
         if self._left is not None:
             self._left -= len(data)
+            if self._left <= 2 * self._told_of:
+                self._wait_for(1)
+        self._watch.begin(self._idle)
+        self._wake()                            # whoever waits takes it now, as a rule
+        if self._error is not None or self._is_paused:
+            return
         if self._size < self._held:
-            self._watch.begin(self._idle)
-        elif not self._is_paused:
+            self._take_at_once(self._held - self._size)
+        else:
             self._is_paused = True
             self._watch.end()
             self._producer.pauseProducing()
-        self._wake()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._error is None:
@@ -301,3 +351,8 @@ class Inflow(Protocol):
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.called:
             self._waiting.callback(None)
+
+
+def _is_plain(connection: Any) -> bool:
+    """Whether what comes out of it is what its socket has."""
+    return isinstance(connection, Connection) and not connection.TLS

@@ -83,6 +83,20 @@ class Outlet:
         self.transport.write(data)
         self.transport.producerPaused = True        # so that `resumeProducing` is called when it has gone
 
+    def send(self, data: bytes | memoryview) -> int:
+        """Let the plain socket take what it has room for; the rest is for whoever calls to send later.
+
+        :returns: bytes that it took: none where something else goes first, or where the client has gone, which is said
+            in the next turn of the reactor.
+        """
+        if self.is_buffered:
+            return 0
+        sent = self.transport.writeSomeData(data)
+        if not isinstance(sent, int):
+            self.transport.abortConnection()
+            return 0
+        return sent
+
     def _has_ended(self) -> bool:
         """Whether the client has ended TLS: what is written then is lost, and the end not always told."""
         socket = _lowest(self.transport)

@@ -16,7 +16,8 @@ from docker_registry.web.outlet import BURST, SMALL, Outlet
 from docker_registry.web.request import Headers, Request
 
 PIECE = 192 << 10
-"""Bytes read at a time. With what a transport takes before it says stop, a client that takes nothing holds 256 KiB."""
+"""Bytes read at a time for a client with TLS. With what a transport takes before it says stop, one that takes nothing
+holds 256 KiB. For others it is `BURST`, where a step costs as much as half a piece of this size."""
 
 SHARED = 32 << 20
 """Bytes that all files together are sent in one turn of the reactor, if their clients take them: some 8 ms."""
@@ -87,12 +88,31 @@ async def _whole(source: Source, length: int) -> bytes:
 
 
 async def _send_pieces(gate: Gate, request: Request, source: Source, length: int) -> None:
+    is_plain = gate.out.is_plain
     while request.sent < length:
-        piece = await source.read(min(PIECE, length - request.sent))
+        coming = source.read(min(BURST if is_plain else PIECE, length - request.sent))
+        if isinstance(coming, Deferred) and not coming.called:
+            gate.begin_turn()                       # others have theirs before it is there
+        piece = await coming
         if not piece:
             raise OSError(f"{request.sent} bytes instead of {length}")
-        request.sent += len(piece)
-        await gate.write(piece)
+        if is_plain:
+            await _send_piece(gate, request, piece)
+        else:
+            request.sent += len(piece)
+            await gate.write(piece)
+
+
+async def _send_piece(gate: Gate, request: Request, piece: bytes) -> None:
+    """Let the plain socket take from it as often as it has room: a transport would copy what is left, twice."""
+    await gate.turn(len(piece))
+    left = memoryview(piece)
+    while left:
+        sent = gate.out.send(left)
+        request.sent += sent
+        left = left[sent:]
+        if left:
+            await gate.room()
 
 
 async def _send_file(gate: Gate, request: Request, fd: int, offset: int, length: int, runner: Runner) -> bool:
@@ -138,12 +158,12 @@ async def _send_shares(gate: Gate, request: Request, fd: int, offset: int, lengt
 
 
 class Gate:
-    """``await gate.write(piece)`` returns when the client wants more."""
+    """What streams waits here until the client wants more."""
 
     def __init__(self, out: Outlet) -> None:
         self.out = out
         self._gone = False
-        self._run = 0                               # bytes written since it waited last
+        self._run = 0                               # bytes sent in this turn of the reactor
         self._waiting: Deferred[None] | None = None
 
     def __enter__(self) -> Gate:
@@ -158,11 +178,22 @@ class Gate:
         """:raises ClientGone: nobody is listening any more."""
         self.check()
         self.out.write(piece)
-        self._run += len(piece)
         if self.out.is_full:
             await self._resumed()
-        elif self.out.is_plain and self._run >= BURST:
-            await self.room()                       # others want their turn, however fast this client is
+
+    async def turn(self, count: int) -> None:
+        """Wait until so many bytes may be sent: others want their turn, however fast this client is.
+
+        :raises ClientGone: nobody is listening any more.
+        """
+        self.check()
+        if self._run + count > BURST:
+            await self.room()
+        self._run += count
+
+    def begin_turn(self) -> None:
+        """The reactor comes round before anything more is sent."""
+        self._run = 0
 
     async def room(self) -> None:
         """Wait until all that was written has gone, and the plain socket takes more.
@@ -178,7 +209,7 @@ class Gate:
             raise ClientGone()
 
     async def _resumed(self) -> None:
-        self._run = 0
+        self.begin_turn()
         while self.out.is_full and not self._gone:
             self._waiting = Deferred()
             try:
