@@ -27,7 +27,7 @@ from docker_registry.front import Front
 from docker_registry.listening import Entrance, listen
 from docker_registry.logs.lines import Lines
 from docker_registry.metrics.table import Table
-from docker_registry.polling import poll_busily
+from docker_registry.polling import take_turns
 from docker_registry.process import Process, keep_memory, open_files
 from docker_registry.registry.naming import naming
 from docker_registry.registry.registry import Registry
@@ -187,7 +187,6 @@ def serving(reactor: Any, config: Config, made: Core, what: dict[str, Any]) -> d
     :param what: as `parts` has it.
     """
     keep_memory()
-    poll_busily(reactor, made.runner.are_idle)
     limits, doubts = _room(web_limits(config), open_files())
     v1 = V1(made.registry, made.runner, time.time, config.registry_endpoints, config.v1)
     front = Front(v1, V2(made.registry, made.runner))
@@ -200,6 +199,7 @@ def serving(reactor: Any, config: Config, made: Core, what: dict[str, Any]) -> d
         limits=limits,
         finished=watching.finished(config, gathered),
     )
+    take_turns(reactor, made.runner.are_idle, site.turn)
     what["warnings"] = [*what["warnings"], *doubts]
     what["companions"] += _those_that_are(access, gathered)
     if access is not None and gathered is not None:

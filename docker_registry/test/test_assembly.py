@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +84,12 @@ class BuildTests(SynchronousTestCase):
         self.assertFalse(root.exists(), "nothing is opened before the service starts")
         self.assertEqual(reactor.tcpServers, [])
 
-    def test_waits_busily(self) -> None:
-        self.patch(os, "sched_getaffinity", lambda pid: {0, 1})
+    def test_takes_turns(self) -> None:
         reactor: Any = EPollReactor()
         self.addCleanup(reactor._poller.close)
-        build(reactor, self.loaded(), {})
+        service: Any = build(reactor, self.loaded(), {})
         self.assertIsInstance(reactor._poller, Poller)
+        self.assertIs(reactor._poller._turn, service._site.turn)
 
     def test_no_socket_of_systemd(self) -> None:
         loaded = self.loaded(listen=("systemd:domain=INET:index=0",))

@@ -1,4 +1,4 @@
-"""Waits that are spent looking, and those that are not."""
+"""Waits that are spent looking, and those that are not; and what is done at the end of a turn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from docker_registry.polling import DOUBT, MOST, PROVED, Events, Poller, poll_busily
+from docker_registry.polling import DOUBT, MOST, PROVED, TOGETHER, Events, Poller, Turn, take_turns
 
 EVENT = [(7, 1)]
 
@@ -55,7 +55,8 @@ class PollerTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.inner = Scripted()
         self.alone = True
-        self.poller = Poller(self.inner, lambda: self.alone, self.inner.now)
+        self.turn = Turn()
+        self.poller = Poller(self.inner, lambda: self.alone, self.turn, self.inner.now)
 
     def wait(self, times: int = 1, timeout: float = -1) -> Events:
         for _ in range(times):
@@ -123,6 +124,47 @@ class PollerTests(SynchronousTestCase):
         self.assertEqual((len(self.inner.slept), self.inner.looks), (PROVED + 10, 0))
 
 
+class TurnTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.turn = Turn()
+        self.done: list[int] = []
+
+    def at_end(self, *numbers: int) -> None:
+        for number in numbers:
+            self.turn.at_end(lambda number=number: self.done.append(number))  # type: ignore[misc]
+
+    def test_ends_before_the_next_wait(self) -> None:
+        inner = Scripted()
+        seen: list[list[int]] = []
+        inner.poll = lambda timeout, maxevents: seen.append(list(self.done)) or EVENT  # type: ignore
+        poller = Poller(inner, lambda: True, self.turn, inner.now)
+        poller.poll(-1, 9)
+        self.at_end(1, 2)
+        self.assertEqual(self.done, [])
+        poller.poll(-1, 9)
+        self.assertEqual(seen, [[], [1, 2]])
+
+    def test_is_shared_by_several(self) -> None:
+        for found, expected in ((EVENT, False), (EVENT * 2, True), ([], False)):
+            inner = Scripted()
+            inner.poll = lambda timeout, maxevents, found=found: found  # type: ignore
+            Poller(inner, lambda: True, self.turn, inner.now).poll(-1, 9)
+            self.assertIs(self.turn.is_shared, expected)
+
+    def test_does_not_wait_for_all_when_they_are_many(self) -> None:
+        self.at_end(*range(TOGETHER - 1))
+        self.assertEqual(self.done, [])
+        self.at_end(TOGETHER)
+        self.assertEqual(len(self.done), TOGETHER)
+
+    def test_one_that_fails_leaves_the_others(self) -> None:
+        self.turn.at_end(lambda: 1 // 0)
+        self.at_end(1)
+        self.assertRaises(ZeroDivisionError, self.turn.end)
+        self.turn.end()
+        self.assertEqual(self.done, [1])
+
+
 class ReactorTests(SynchronousTestCase):
     """The reactor that Twisted has, which knows no other way in."""
 
@@ -133,7 +175,7 @@ class ReactorTests(SynchronousTestCase):
     def test_talks_on(self) -> None:
         """A client that takes turns with it is answered, and its waits count."""
         self.patch(os, "sched_getaffinity", lambda pid: {0, 1})
-        poll_busily(self.reactor, lambda: True)
+        take_turns(self.reactor, lambda: True, Turn())
         self.assertIsInstance(self.reactor._poller, Poller)
         ours, theirs = socket.socketpair()
         self.addCleanup(theirs.close)
@@ -158,11 +200,10 @@ class ReactorTests(SynchronousTestCase):
 
     def test_sleeps_where_there_is_one_processor(self) -> None:
         self.patch(os, "sched_getaffinity", lambda pid: {0})
-        before = self.reactor._poller
-        poll_busily(self.reactor, lambda: True)
-        self.assertIs(self.reactor._poller, before)
+        take_turns(self.reactor, lambda: True, Turn())
+        self.assertFalse(self.reactor._poller._is_alone())
 
     def test_leaves_other_reactors_alone(self) -> None:
         clock = Clock()
-        poll_busily(clock, lambda: True)
+        take_turns(clock, lambda: True, Turn())
         self.assertFalse(hasattr(clock, "_poller"))

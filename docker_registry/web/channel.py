@@ -23,7 +23,7 @@ from docker_registry.web.errors import ClientGone, Refusal
 from docker_registry.web.framing import Chunks, Fields, judge, origin_form, start_line
 from docker_registry.web.heads import Parser
 from docker_registry.web.inlet import Inlet
-from docker_registry.web.outlet import SMALL, WRITE, Outlet, host, read_at_once
+from docker_registry.web.outlet import HELD, SMALL, WRITE, Outlet, host, read_at_once
 from docker_registry.web.request import Request
 from docker_registry.web.states import State
 
@@ -102,6 +102,8 @@ class Channel(Protocol):
             if self._discarded > self.site.limits.drain_bytes:
                 self.abort()
         elif self.state is not State.CLOSED:
+            if len(data) > HELD:
+                self.site.turn.end()
             self._inlet.add(data)
             self._advance()
 
@@ -319,7 +321,7 @@ class Channel(Protocol):
             self.out.stream(request, head, content)
             return
         if head:
-            self.out.write(head + content)
+            self.out.write_with_others(head + content, self.site.turn)
         self.request = self._running = None
         self._line = _NO_LINE
         self._body_held = False

@@ -10,6 +10,8 @@ from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
+from docker_registry.polling import Turn
+
 if TYPE_CHECKING:
     from docker_registry.web.request import Request
 
@@ -18,6 +20,9 @@ WRITE = 64 << 10
 
 SMALL = 128 << 10
 """Bytes up to which head and content go out in one write."""
+
+HELD = 16 << 10
+"""Bytes that wait for the end of a turn of the reactor. With more it does not matter whom they wake."""
 
 BURST = 1 << 20
 """Bytes that one connection is sent in one turn of the reactor."""
@@ -46,7 +51,7 @@ class Outlet:
     :ivar moves: counts how often the client was found to take something, or not to.
     """
 
-    __slots__ = ("_room", "is_buffered", "is_full", "is_plain", "moves", "sender", "transport")
+    __slots__ = ("_held", "_room", "is_buffered", "is_full", "is_plain", "moves", "sender", "transport")
 
     def __init__(self, transport: Any, room: Callable[[], None]) -> None:
         self.transport = transport
@@ -55,6 +60,7 @@ class Outlet:
         self.sender: Sender | None = None
         self.moves = 0
         self.is_buffered = False
+        self._held = b""                            # goes before everything else
         self._room: Callable[[], None] | None = room
         if self.is_plain:
             transport.SEND_LIMIT = BURST            # in one call; Twisted makes one for each 128 KiB
@@ -71,6 +77,8 @@ class Outlet:
             else:
                 self.transport.write(data)
             return
+        if self._held:
+            data, self._held = self._held + data, b""
         if not self.is_buffered:
             sent = self.transport.writeSomeData(data)
             if not isinstance(sent, int):
@@ -82,6 +90,21 @@ class Outlet:
             self.is_buffered = True
         self.transport.write(data)
         self.transport.producerPaused = True        # so that `resumeProducing` is called when it has gone
+
+    def write_with_others(self, data: bytes, turn: Turn) -> None:
+        """As `write`, and together with others if several things are written in this turn of the reactor."""
+        size = len(self._held) + len(data)
+        if not (turn.is_shared and self.is_plain) or self.is_buffered or size > HELD:
+            self.write(data)
+            return
+        if not self._held:
+            turn.at_end(self._let_go)
+        self._held += data
+
+    def _let_go(self) -> None:
+        """Write what was held back."""
+        if self._held:
+            self.write(b"")
 
     def send(self, data: bytes | memoryview) -> int:
         """Let the plain socket take what it has room for; the rest is for whoever calls to send later.
@@ -129,17 +152,20 @@ class Outlet:
     def half_close(self) -> None:
         """Let the client see the end, and go on reading; nothing where the transport cannot do that."""
         if self.is_plain:
+            self._let_go()
             self.transport.unregisterProducer()
             self.transport.loseWriteConnection()
 
     def close(self) -> None:
         """When all has gone that was written."""
+        self._let_go()
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def lost(self) -> None:
         """The connection is lost."""
         self._room = None
+        self._held = b""
         sender, self.sender = self.sender, None
         if sender is not None:
             sender.stop()

@@ -96,6 +96,7 @@ async def _send_pieces(gate: Gate, request: Request, source: Source, length: int
         piece = await coming
         if not piece:
             raise OSError(f"{request.sent} bytes instead of {length}")
+        request.channel.site.turn.end()
         if is_plain:
             await _send_piece(gate, request, piece)
         else:
@@ -130,14 +131,16 @@ async def _send_file(gate: Gate, request: Request, fd: int, offset: int, length:
 
 
 async def _send_shares(gate: Gate, request: Request, fd: int, offset: int, length: int, runner: Runner) -> bool:
+    site = request.channel.site
     pages = Pages(fd, offset, offset + length, runner)
     if gate.out.is_buffered:
         await gate.room()                           # the head goes first
     while request.sent < length:
-        share = min(max(SHARED // request.channel.site.files, LEAST), MOST)
+        share = min(max(SHARED // site.files, LEAST), MOST)
         at, count = offset + request.sent, min(share, length - request.sent)
         await pages.fetch(at, count)
         gate.check()
+        site.turn.end()
         try:
             sent = os.sendfile(gate.out.transport.fileno(), fd, at, count)
         except BlockingIOError:

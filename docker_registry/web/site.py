@@ -14,6 +14,7 @@ from twisted.web.http import datetimeToString
 from zope.interface import implementer
 
 from docker_registry import current
+from docker_registry.polling import Turn
 from docker_registry.web.body import Budget
 from docker_registry.web.channel import Channel
 from docker_registry.web.limits import Limits
@@ -40,6 +41,7 @@ class Site(Factory):
     :ivar draining: whether no new request is taken.
     :ivar in_flight: requests that are read or answered.
     :ivar files: that are being sent.
+    :ivar turn: of the reactor, if anybody says when it begins and ends.
     """
 
     log = Logger()
@@ -62,6 +64,7 @@ class Site(Factory):
         self.draining = False
         self.in_flight = 0
         self.files = 0
+        self.turn = Turn()
         self._reactor = reactor
         self._handler = handler
         self._finished = finished
