@@ -25,6 +25,7 @@ from docker_registry.test.glance_case import GlanceCase, reactor
 
 CONTENT = b"a blob"
 KEY = layout.blob(Digest.of(CONTENT))
+OTHER = layout.blob(Digest.of(b"another"))
 
 
 class Interrupted(MemoryStorage):
@@ -86,6 +87,7 @@ class RaceTests(GlanceCase):
 
     async def test_leftovers(self) -> None:
         """An image that held something is not asked about every time; one that holds nothing any more is found."""
+        await self.storage.put(OTHER, b"another")
         await self.storage.put(KEY, CONTENT)
         later = time.time() + 60
         self.assertEqual(await self.storage.leftovers(later), [])
@@ -103,6 +105,7 @@ class RaceTests(GlanceCase):
 
     async def test_recorded_after_it_was_listed(self) -> None:
         """What is listed while its push is in the middle is not removed when that has come to its end."""
+        await self.storage.put(OTHER, b"another")
         await self.storage.put(KEY, CONTENT)
         record = await self.alternate.get(layout.glance_image(KEY))
         await self.alternate.delete(layout.glance_image(KEY))

@@ -148,7 +148,9 @@ class DiskTests(SynchronousTestCase):
         repository.check_blob(digest_of(first), first)
 
         filler = self.fill()
-        repository.call("POST", "blobs/uploads/", b"").error(507, "UNAVAILABLE")
+        begun = repository.begin()          # a name, for which there is room
+        self.wire("PATCH", begun["Location"], b"a few bytes").error(507, "UNAVAILABLE")
+        repository.push_post(digest_of(b"a few bytes"), b"a few bytes").error(507, "UNAVAILABLE")
         repository.call("PUT", "manifests/2", manifest).error(507, "UNAVAILABLE")
         mount = f"/v2/shortage/other/blobs/uploads/?mount={digest_of(first)}&from=shortage/disk"
         self.wire("POST", mount, b"").error(507, "UNAVAILABLE")
