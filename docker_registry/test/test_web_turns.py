@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from docker_registry.polling import TOGETHER
 from docker_registry.test.registry_case import Direct
 from docker_registry.test.test_web_wires import OpenFile
 from docker_registry.test.web_case import get, put
@@ -51,6 +52,17 @@ class HeldTests(Case):
         self.site.turn.end()
         await self.client.shows(b"\r\n\r\n/a")
         await other.shows(b"\r\n\r\n/b")
+
+    async def test_many_leave_before(self) -> None:
+        """All of them, when they are as many as leave together; the next ones wait again."""
+        clients = [await self.connect() for _ in range(TOGETHER + 1)]
+        for number, client in enumerate(clients[:TOGETHER]):
+            self.assertEqual(clients[0].data, b"")
+            await self.ask(client, get(f"/{number}"))
+        for number, client in enumerate(clients[:TOGETHER]):
+            await client.shows(b"\r\n\r\n/%d" % number)
+        await self.ask(clients[TOGETHER], get("/a"))
+        self.assertEqual(clients[TOGETHER].data, b"")
 
     async def test_leave_at_once_where_nothing_else_happens(self) -> None:
         self.site.turn.is_shared = False

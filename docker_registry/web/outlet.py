@@ -97,9 +97,9 @@ class Outlet:
         if not (turn.is_shared and self.is_plain) or self.is_buffered or size > HELD:
             self.write(data)
             return
-        if not self._held:
-            turn.at_end(self._let_go)
-        self._held += data
+        is_first, self._held = not self._held, self._held + data
+        if is_first:
+            turn.at_end(self._let_go)               # which may be now
 
     def _let_go(self) -> None:
         """Write what was held back."""
