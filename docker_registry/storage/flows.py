@@ -123,6 +123,15 @@ class Outflow:
         self._paused: Deferred[None] | None = None
         self._done: Deferred[None] | None = None
         self._pump: Deferred[None] | None = None
+        self._is_answered = False
+
+    def answered(self) -> None:
+        """The answer has begun, or never will: what is still sent is not waited for, and the watch is the answer's."""
+        self._is_answered = True
+
+    def _expect(self, seconds: float) -> None:
+        if not self._is_answered:
+            self._watch.begin(seconds)
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         done: Deferred[None] = Deferred(lambda _: self.stopProducing())
@@ -142,13 +151,13 @@ class Outflow:
                     await self._write(consumer, part)
         finally:
             self._shares.bodies -= 1
-        self._watch.begin(self._first_byte)
+        self._expect(self._first_byte)
 
     async def _write(self, consumer: IConsumer, part: Octets) -> None:
         at = 0
         while at < len(part):
             end = at + min(self._shares.piece, COPIED)
-            self._watch.begin(self._idle)
+            self._expect(self._idle)
             consumer.write(bytes(part[at:end]))
             if self._paused is not None:
                 await self._paused
@@ -157,7 +166,8 @@ class Outflow:
     async def _next(self) -> Sequence[Octets]:
         if self._flow is None:
             return [self._parts.popleft()] if self._parts else []
-        self._watch.end()
+        if not self._is_answered:
+            self._watch.end()
         return await self._flow.read()
 
     def _ended(self, result: Failure | None) -> None:

@@ -234,6 +234,8 @@ class Http:
             raise meant from None
         finally:
             watch.end()
+            if outflow is not None:
+                outflow.answered()
         length = None if response.length is UNKNOWN_LENGTH else response.length
         inflow = Inflow(length, self._shares, watch, self.patience.idle, slots.release)
         response.deliverBody(inflow)

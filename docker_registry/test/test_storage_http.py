@@ -420,3 +420,28 @@ class InflowTests(SynchronousTestCase):
         inflow.connectionLost(Failure(ResponseDone()))
         self.successResultOf(Deferred.fromCoroutine(inflow.read(MOST)))
         self.assertEqual(clock.getDelayedCalls(), [])
+
+
+class AnsweredEarlyTests(SynchronousTestCase):
+    """The store has answered before it knew that nothing more comes."""
+
+    def test_nobody_is_watched(self) -> None:
+        clock = Clock()
+        watch = Watch(clock, lambda: self.fail("nobody waits"))
+        more: list[Deferred[Sequence[bytes]]] = []
+
+        def read() -> Deferred[Sequence[bytes]]:
+            more.append(Deferred())
+            return more[-1]
+
+        outflow = Outflow(Flow(read, None), Shares(), watch, 5.0, 5.0)
+        done = outflow.startProducing(StringTransport())
+        more[0].callback([b"piece"])
+        outflow.answered()
+        watch.begin(5.0)                        # of the answer's body
+        more[1].callback([b"last"])
+        self.assertEqual(len(clock.getDelayedCalls()), 1)
+        watch.end()
+        more[2].callback([])
+        self.assertIsNone(self.successResultOf(done))
+        self.assertEqual(clock.getDelayedCalls(), [])
