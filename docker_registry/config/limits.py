@@ -40,7 +40,7 @@ class Limits(Section):
     body_memory: Bytes = Field(
         default=48 << 20, ge=4 << 20,
         description="Bodies held in memory, all requests together; beyond it clients wait. Each of several workers has "
-        "its share.",
+        "its share. The first 64 KiB of each upload are held beside it.",
     )
     connections: int = Field(
         default=1000, ge=1,

@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 class Timing:
-    """How long one action took, counted in place: a call for each would cost as much as the counting.
+    """How long one action took, each time.
 
     :param bounds: of the buckets, in nanoseconds.
     :ivar numbers: what took no longer than each bound and longer than the one before, and one of what took longer than

@@ -462,11 +462,6 @@ class ThreadTests(TestCase):
 
     async def test_what_nobody_was_told_of_is_closed(self) -> None:
         """A file that was at hand, for a client that went while the disk was asked for something else."""
-
-        class Waiting(Direct):
-            def quick(self, function: Any, *args: Any, **kwargs: Any) -> Deferred[Any]:
-                return Deferred()
-
         root = Path(self.mktemp()).absolute()
         runner = Direct()
         storage = LocalStorage(root, runner, Clock(), sync=False)
@@ -475,7 +470,7 @@ class ThreadTests(TestCase):
         for key in ("blob", "link"):
             await storage.put(key, b"x" * LARGE)
         (root / "link").touch()                     # to be looked at again
-        self.patch(storage, "_runner", Waiting())
+        self.patch(runner, "quick", lambda *call: Deferred())
         both = Deferred.fromCoroutine(outcomes(storage.stat("link"), storage.open("blob")))
         self.assertNoResult(both)
         both.addErrback(lambda failure: None)
