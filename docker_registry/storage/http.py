@@ -24,11 +24,12 @@ from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
-from twisted.web.client import Agent, HTTPConnectionPool, RequestGenerationFailed
+from twisted.web.client import Agent, RequestGenerationFailed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from docker_registry.errors import StorageFailed, StoreUnavailable, Transient
+from docker_registry.storage.connections import Connections, cancellable
 from docker_registry.storage.flows import Body, Inflow, Outflow, Shares, Watch
 from docker_registry.storage.tls import Handshakes, NoHandshake, policy
 
@@ -160,7 +161,9 @@ class Http:
         self._calls = DeferredSemaphore(connections)
         self._streams = DeferredSemaphore(streams)
         self._shares = Shares()
-        self._pool = HTTPConnectionPool(reactor)
+        self._is_closed = False
+        self._running: set[Deferred[Answer]] = set()
+        self._pool = Connections(reactor)
         self._pool.maxPersistentPerHost = connections
         self._pool.cachedConnectionTimeout = self.patience.kept     # type: ignore[assignment]  # seconds
         self._pool.retryAutomatically = False       # it would not know what may be
@@ -187,8 +190,27 @@ class Http:
         :param seconds: to wait for a connection and for the first byte, sending ``body`` apart, if not as usual.
         :raises Transient: the store did not answer; it may do so next time.
         :raises StoreUnavailable: it never will, as things are.
+        :raises CancelledError: somebody has closed this.
         :raises Exception: what a `Flow` raised.
         """
+        if self._is_closed:
+            raise CancelledError()
+        running = Deferred.fromCoroutine(self._in_turn(method, url, headers, body, stream, seconds))
+        self._running.add(running)
+        try:
+            return await running
+        finally:
+            self._running.discard(running)
+
+    async def _in_turn(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body | None,
+        stream: bool,
+        seconds: float | None,
+    ) -> Answer:
         host = urlsplit(url).netloc.rpartition("@")[2]
         patience = self.patience.first_byte if seconds is None else max(seconds, 0.0)
         slots = self._streams if stream else self._calls
@@ -220,11 +242,13 @@ class Http:
         outflow = None if body is None else Outflow(body, self._shares, watch, self.patience.idle, patience)
         watch.begin(patience)
         try:
-            waiting = self._agent.request(
-                method.encode("ascii"),
-                url.encode("ascii"),
-                Headers({name: [value] for name, value in headers.items()}),
-                outflow,
+            waiting = cancellable(
+                self._agent.request(
+                    method.encode("ascii"),
+                    url.encode("ascii"),
+                    Headers({name: [value] for name, value in headers.items()}),
+                    outflow,
+                )
             )
             response = await waiting
         except Exception as error:
@@ -249,7 +273,7 @@ class Http:
         if self._handshakes.is_answered(place.hostname or "", port):
             return False
         host = place.netloc.rpartition("@")[2].removesuffix(f":{port}")
-        asking = self._agent.request(b"HEAD", f"http://{host}:{port}/".encode("ascii"))
+        asking = cancellable(self._agent.request(b"HEAD", f"http://{host}:{port}/".encode("ascii")))
         try:
             (await asking.addTimeout(self.patience.connect, self._reactor)).deliverBody(Protocol())
         except CancelledError:
@@ -259,9 +283,13 @@ class Http:
         return True
 
     async def close(self) -> None:
-        """Give up connections that nobody uses."""
+        """End all requests, and what is left of their answers, and wait until the connections are gone. None is made
+        any more."""
+        self._is_closed = True
         self._handshakes.stop()
-        await self._pool.closeCachedConnections()
+        for each in list(self._running):
+            each.cancel()
+        await self._pool.close()
 
 
 def _translated(error: Exception, host: str, watch: Watch) -> Exception:

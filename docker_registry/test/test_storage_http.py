@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import Clock, deferLater
+from twisted.internet.tcp import Client
 from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseDone
 
 from docker_registry.deferreds import outcomes
@@ -23,6 +25,7 @@ from docker_registry.storage.flows import COPIED, LEAST, MOST, SHARED, Flow, Inf
 from docker_registry.storage.http import Http, Patience
 from docker_registry.storage.retries import TRIES, Retries
 from docker_registry.test.certificates import make_certificate
+from docker_registry.test.reactor_case import ReactorCase
 from docker_registry.test.servers.faults import FaultProxy
 from docker_registry.test.storage_contract import MIB, content
 
@@ -30,7 +33,7 @@ reactor: Any = _reactor
 SHORT = Patience(connect=0.2, first_byte=0.2, idle=0.2)
 
 
-class HttpCase(TestCase):
+class HttpCase(ReactorCase):
     timeout = 30
 
     def setUp(self) -> None:
@@ -53,6 +56,11 @@ class HttpCase(TestCase):
         except error as raised:
             return str(raised)
         raise AssertionError(f"no {error.__name__}")
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Turn after turn; the test's time limit is what ends it otherwise."""
+        while not true():
+            await deferLater(reactor, 0)
 
 
 class AnswerTests(HttpCase):
@@ -189,8 +197,81 @@ class PatienceTests(HttpCase):
     async def test_cancelled(self) -> None:
         self.server.add(hang=True)
         waiting = Deferred.fromCoroutine(self.http().request("GET", self.url, {}))
-        reactor.callLater(0.05, waiting.cancel)
+        await self.until(lambda: bool(self.server.asked))
+        waiting.cancel()
         await self.fails(waiting, CancelledError)
+
+    async def test_cancelled_before_it_is_sent(self) -> None:
+        """While the address is looked up, and while it is connected to: nobody takes that for a failure of the store,
+        and tries again."""
+        attempts = []
+
+        async def attempt(left: float) -> None:
+            attempts.append(left)
+            await self.http().request("GET", f"http://127.0.0.1:{full}/", {})
+
+        retries = Retries(reactor, lambda low, high: 0.0)
+        full = self.full()
+        for is_connecting in (False, True):
+            waiting = Deferred.fromCoroutine(retries(attempt))
+            if is_connecting:
+                await self.until(lambda: any(isinstance(each, Client) for each in reactor.getWriters()))
+            waiting.cancel()
+            await self.fails(waiting, CancelledError)
+        self.assertEqual(len(attempts), 2)
+
+    def full(self) -> int:
+        """The port of somebody who takes no more connections, and does not say so."""
+        listening = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.addCleanup(listening.close)
+        connected = socket.create_connection(listening.getsockname())
+        self.addCleanup(connected.close)
+        port: int = listening.getsockname()[1]
+        return port
+
+
+class ClosingTests(HttpCase):
+    """Nothing goes on, and nothing is left, when it has been closed."""
+
+    async def test_requests(self) -> None:
+        self.server.add(target="hang", hang=True)
+        self.server.add(status=200, body=content(8 * MIB))
+        http = self.http(connections=2)
+        retries = Retries(reactor, lambda low, high: 0.0)
+        waiting = [Deferred.fromCoroutine(retries(lambda _: http.request("GET", f"{self.url}hang", {})))]
+        await self.until(lambda: bool(self.server.asked))
+        answer = await http.request("GET", self.url, {}, stream=True)
+        waiting += [Deferred.fromCoroutine(retries(lambda _: http.request("GET", self.url, {}))) for _ in range(3)]
+        await http.close()
+        for found in await outcomes(*waiting):
+            self.assertIsInstance(found, CancelledError)
+        await self.fails(answer.content(8 * MIB), Transient)
+        self.assertEqual([each for each in reactor.getWriters() if isinstance(each, Client)], [])
+        await self.fails(http.request("GET", self.url, {}), CancelledError)
+        await self.until(lambda: not self.server.open)
+        self.assertEqual(len(self.server.asked), 2)
+
+    async def test_a_body_that_is_still_sent(self) -> None:
+        """Though the store has answered, and reads no more of it."""
+        self.server.add(hang=True)
+        http = self.http()
+
+        async def read() -> Sequence[bytes]:
+            return [bytes(MIB)]
+
+        waiting = Deferred.fromCoroutine(http.request("PUT", self.url, {}, Flow(read, 1 << 40)))
+        await self.until(lambda: bool(self.server.open))
+        await http.close()
+        await self.fails(waiting, CancelledError)
+
+    async def test_unused(self) -> None:
+        self.server.add(status=200)
+        http = self.http()
+        await (await http.request("GET", self.url, {})).discard()
+        await self.until(lambda: self.server.open == 1)
+        await http.close()
+        await http.close()
+        await self.until(lambda: not self.server.open)
 
 
 class FlowTests(HttpCase):
