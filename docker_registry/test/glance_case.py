@@ -11,7 +11,6 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.threadpool import ThreadPool
-from twisted.trial.unittest import TestCase
 
 from docker_registry.deferreds import outcomes
 from docker_registry.digest import Digest
@@ -25,6 +24,7 @@ from docker_registry.storage.keystone import Keystone, Wanted
 from docker_registry.storage.local import LocalStorage
 from docker_registry.storage.retries import Retries
 from docker_registry.storage.tokens import Service
+from docker_registry.test.reactor_case import ReactorCase
 from docker_registry.test.servers.faults import FaultProxy
 from docker_registry.test.servers.stores import glance
 from docker_registry.threads import Runner, Threads
@@ -52,7 +52,7 @@ def shelf_of(
     return Shelf(images, retries, reactor), http.close
 
 
-class GlanceCase(TestCase):
+class GlanceCase(ReactorCase):
     """:ivar environ: what leads to the servers themselves.
     :ivar proxy: before Glance.
     :ivar keystone: before Keystone.

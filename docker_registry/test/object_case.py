@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import LogEvent
 from twisted.python.threadpool import ThreadPool
-from twisted.trial.unittest import TestCase
 
 from docker_registry.deferreds import together
 from docker_registry.storage.http import Patience
+from docker_registry.test.reactor_case import ReactorCase
 from docker_registry.test.servers.faults import FaultProxy
 from docker_registry.threads import Threads
 
@@ -23,7 +23,7 @@ MIB = 1 << 20
 SHORT = Patience(connect=0.3, first_byte=0.3, idle=0.3)
 
 
-class ObjectCase(TestCase):
+class ObjectCase(ReactorCase):
     """:ivar proxy: between the store and `storage`.
     :ivar storage: a store that does not wait between two tries.
     """

@@ -19,9 +19,9 @@ from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.protocol import DatagramProtocol, Factory, ProcessProtocol, Protocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
 
 from docker_registry.deferreds import deferred
+from docker_registry.test.reactor_case import ReactorCase
 
 reactor: Any = _reactor
 
@@ -110,7 +110,7 @@ class Systemd(DatagramProtocol):
         self.told.add(f"{data.decode()}\n")
 
 
-class ProcessCase(TestCase):
+class ProcessCase(ReactorCase):
     timeout = 60
 
     def setUp(self) -> None:

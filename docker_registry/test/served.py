@@ -9,7 +9,6 @@ from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.endpoints import serverFromString
-from twisted.trial.unittest import TestCase
 
 from docker_registry.front import Front
 from docker_registry.registry.registry import Registry
@@ -17,6 +16,7 @@ from docker_registry.registry.settings import Settings
 from docker_registry.storage.interface import IStorage
 from docker_registry.test.clients.pushing import Repository
 from docker_registry.test.clients.wire import Wire
+from docker_registry.test.reactor_case import ReactorCase
 from docker_registry.threads import Threads
 from docker_registry.v1.routes import V1
 from docker_registry.v2.routes import V2
@@ -43,7 +43,7 @@ def manifest_of(*layers: bytes) -> bytes:
     ).encode()
 
 
-class Serving(TestCase):
+class Serving(ReactorCase):
     """:ivar runner: for the registry.
     :ivar plain: a wire to the registry that was served last, for what is not of v2.
     """

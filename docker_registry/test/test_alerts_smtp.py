@@ -11,7 +11,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.internet.task import Clock
-from twisted.trial.unittest import TestCase
 from zope.interface import directlyProvides, providedBy
 
 from docker_registry.alerts.message import Envelope, message
@@ -22,6 +21,7 @@ from docker_registry.test.certificates import make_certificate
 from docker_registry.test.clients.daemon import free_port
 from docker_registry.test.mail_servers import Inbox, Script
 from docker_registry.test.process_case import reactor
+from docker_registry.test.reactor_case import ReactorCase
 
 ENVELOPE = Envelope("us@example.com", ("a@example.com", "b@example.com"))
 PASSWORD = "hunter2-Marker"
@@ -42,7 +42,7 @@ class Reactor:
         return getattr(reactor, name)
 
 
-class SmtpCase(TestCase):
+class SmtpCase(ReactorCase):
     timeout = 30
 
     def setUp(self) -> None:

@@ -10,7 +10,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.config.openstack import OpenStack
 from docker_registry.errors import StorageFailed, StoreUnavailable, Transient
@@ -20,6 +20,7 @@ from docker_registry.storage.http import Http, Patience
 from docker_registry.storage.keystone import Keystone, Wanted, endpoint
 from docker_registry.storage.retries import TRIES, Retries
 from docker_registry.storage.tokens import AHEAD, PAUSE, LoginRefused, Service
+from docker_registry.test.reactor_case import ReactorCase
 from docker_registry.test.servers.faults import FaultProxy
 from docker_registry.test.servers.stores import glance
 
@@ -29,7 +30,7 @@ LOGIN = "/v3/auth/tokens"
 IDENTITY = Wanted("identity", "RegionOne")
 
 
-class KeystoneCase(TestCase):
+class KeystoneCase(ReactorCase):
     """:ivar proxy: between us and Keystone.
     :ivar clock: by which tokens end.
     """

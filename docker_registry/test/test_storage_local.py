@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.threadable import isInIOThread
 from twisted.python.threadpool import ThreadPool
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.deferreds import outcomes
 from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed, StorageFull
@@ -25,6 +25,7 @@ from docker_registry.storage.local import LocalStorage
 from docker_registry.storage.root import FORMAT, QUARANTINE, TMP
 from docker_registry.storage.system import System
 from docker_registry.test.crash import DyingSystem
+from docker_registry.test.reactor_case import ReactorCase
 from docker_registry.test.registry_case import Direct
 from docker_registry.threads import Threads
 
@@ -391,7 +392,7 @@ class StartTests(LocalCase):
         self.assertEqual(self.path("a").stat().st_mode & 0o007, 0)
 
 
-class ThreadTests(TestCase):
+class ThreadTests(ReactorCase):
     """E9: with the daemon's threads no call that may wait is made on the reactor's."""
 
     timeout = 60

@@ -14,13 +14,13 @@ from typing import Any
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.threads import deferToThread
 from twisted.python.threadpool import ThreadPool
-from twisted.trial.unittest import TestCase
 
 from docker_registry.front import Front
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
 from docker_registry.storage.local import LocalStorage
 from docker_registry.test.certificates import make_certificate
+from docker_registry.test.reactor_case import ReactorCase
 from docker_registry.threads import Threads
 from docker_registry.v1.routes import V1
 from docker_registry.v2.routes import V2
@@ -31,7 +31,7 @@ CONTENT = os.urandom(5_000_000)
 DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 
-class TLSTests(TestCase):
+class TLSTests(ReactorCase):
     timeout = 60
 
     async def setUp(self) -> None:  # type: ignore[override]

@@ -27,9 +27,9 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from docker_registry.test.reactor_case import ReactorCase
 from docker_registry.test.web_case import refusal
 from docker_registry.web.limits import Limits
 from docker_registry.web.request import Request
@@ -85,7 +85,7 @@ class Client(Protocol):
         return bytes(self.data)
 
 
-class WireCase(TestCase):
+class WireCase(ReactorCase):
     """The site's time is a `Clock`: it passes when a test says so, while bytes move as they do."""
 
     timeout = 60

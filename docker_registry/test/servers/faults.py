@@ -9,6 +9,8 @@ from typing import Any
 import httptools
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
@@ -130,6 +132,7 @@ class _Conversation(Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._connected = True
         self._server: _Behind | None = None
+        self._later: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         self._proxy.open += 1
@@ -139,6 +142,8 @@ class _Conversation(Protocol):
         self._proxy.open -= 1
         self._proxy._conversations.discard(self)
         self._connected = False
+        if self._later is not None and self._later.active():
+            self._later.cancel()
         if self._server is not None:
             self._server.transport.abortConnection()
 
@@ -166,13 +171,11 @@ class _Conversation(Protocol):
         if fault.hang:
             return
         if fault.delay:
-            self._proxy.reactor.callLater(fault.delay, self._meet, asked, fault)
+            self._later = self._proxy.reactor.callLater(fault.delay, self._meet, asked, fault)
         else:
             self._meet(asked, fault)
 
     def _meet(self, asked: Asked, fault: Fault) -> None:
-        if not self._connected:
-            return
         if fault.refuse:
             self.transport.abortConnection()
         elif fault.status:
@@ -194,15 +197,21 @@ class _Conversation(Protocol):
         if fault.flip is not None:
             body[fault.flip] ^= 1
         endpoint = TCP4ClientEndpoint(self._proxy.reactor, "127.0.0.1", self._proxy.server)
-        self._server = await connectProtocol(endpoint, _Behind(self, fault))
+        try:
+            self._server = await connectProtocol(endpoint, _Behind(self, fault))
+        except ConnectError:
+            self.transport.abortConnection()
+            return
+        if not self._connected:
+            self._server.transport.abortConnection()        # whoever asked has gone meanwhile
+            return
         headers = {**asked.headers, "connection": "close", "content-length": str(len(body))}
         headers.pop("transfer-encoding", None)
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._server.transport.write(
             f"{asked.method} {asked.target} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + bytes(body)
         )
-        if self._connected:
-            self.transport.registerProducer(self._server.transport, True)
+        self.transport.registerProducer(self._server.transport, True)
 
 
 class _Behind(Protocol):
