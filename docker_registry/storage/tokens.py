@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -156,7 +156,8 @@ class Service:
         return access
 
     def _later(self, failure: Failure) -> None:
-        failure.trap(StorageError)
+        if failure.trap(StorageError, CancelledError) is CancelledError:
+            return
         self.log.warn("the token is still good for {seconds:.0f} s, and there is no new one: {error}",
                       seconds=self._ends - self._clock.seconds(), error=failure.value)
 

@@ -19,11 +19,12 @@ from docker_registry.storage.clouds import cloud
 from docker_registry.storage.glance.images import Images, new_id
 from docker_registry.storage.glance.shelf import Shelf
 from docker_registry.storage.glance.storage import GlanceStorage
-from docker_registry.storage.http import Http, Patience
+from docker_registry.storage.http import Http
 from docker_registry.storage.keystone import Keystone, Wanted
 from docker_registry.storage.local import LocalStorage
 from docker_registry.storage.retries import Retries
 from docker_registry.storage.tokens import Service
+from docker_registry.test.hasty import Hasty, hanging
 from docker_registry.test.reactor_case import ReactorCase
 from docker_registry.test.servers.faults import FaultProxy
 from docker_registry.test.servers.stores import glance
@@ -37,7 +38,7 @@ def port_of(url: str) -> int:
 
 
 def shelf_of(
-    environ: dict[str, str], reactor: Any, runner: Runner, *, url: str = "", patience: Patience | None = None,
+    environ: dict[str, str], reactor: Any, runner: Runner, *, url: str = "", http: Http | None = None,
     retries: Retries | None = None, **given: str,
 ) -> tuple[Shelf, Callable[[], Awaitable[None]]]:
     """Images of a project, and what gives up the connections to them.
@@ -45,10 +46,10 @@ def shelf_of(
     :param url: of Glance, if it is not the catalogue's.
     :param given: options of the login that are not as ``environ`` says.
     """
-    http = Http(reactor, patience=patience)
+    http = http or Http(reactor)
     retries = retries or Retries(reactor)
     keystone = Keystone(http, cloud(given, environ, []).login, Wanted("image", url=url), retries)
-    images = Images(Service(http, keystone, reactor, tells=False), retries, runner, patience)
+    images = Images(Service(http, keystone, reactor, tells=False), retries, runner, http.patience)
     return Shelf(images, retries, reactor), http.close
 
 
@@ -88,16 +89,24 @@ class GlanceCase(ReactorCase):
         """Without pauses."""
         return Retries(reactor, lambda low, high: 0.0)
 
-    def images(self, patience: Patience | None = None, url: str = "", **given: str) -> Images:
+    def http(self) -> Http:
+        """Hasty with what is going to hang."""
+        return self.closed(Hasty(hanging(self.proxy, self.keystone)))
+
+    def closed(self, http: Http) -> Http:
+        """``http``, until the test ends."""
+        self.addCleanup(self.close_http, http)
+        return http
+
+    def images(self, url: str = "", **given: str) -> Images:
         """:param url: of Glance, if it is not to be asked through the proxy.
         :param given: other options of the login.
         """
-        http = Http(reactor, patience=patience)
-        self.addCleanup(self.close_http, http)
+        http = self.http()
         login = cloud({**self.given, **given}, self.environ, []).login
         wanted = Wanted("image", url=url or self.url)
         service = Service(http, Keystone(http, login, wanted, self.retries()), reactor)
-        return Images(service, self.retries(), self.runner, patience)
+        return Images(service, self.retries(), self.runner, http.patience)
 
     async def close_http(self, http: Http) -> None:
         await deferLater(reactor, 0)            # whoever received the last bytes is still in the middle of it
@@ -122,15 +131,10 @@ class GlanceCase(ReactorCase):
         await images.delete(image)
 
 
-SHORT = Patience(connect=1, first_byte=1.5, idle=1.5)
-
-
 class GlanceStorageCase(GlanceCase):
     """:ivar alternate: a directory; put another store there before `make`.
     :ivar storage: over it and Glance, through the proxies.
     """
-
-    patience = SHORT
 
     async def setUp(self) -> None:              # type: ignore[override]
         super().setUp()
@@ -145,10 +149,10 @@ class GlanceStorageCase(GlanceCase):
         return storage
 
     def unstarted(self, check: bool = False, **given: str) -> GlanceStorage:
-        """It does not wait between two tries, and not for long for an answer."""
+        """It does not wait between two tries, and not for long for an answer that does not come."""
         given = {**self.given, "url": self.url, **given}
         shelf, close = shelf_of(
-            self.environ, reactor, self.runner, patience=self.patience, retries=self.retries(), **given
+            self.environ, reactor, self.runner, http=self.http(), retries=self.retries(), **given
         )
         return GlanceStorage(shelf, self.alternate, self.runner, reactor, close, check=check)
 

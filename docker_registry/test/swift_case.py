@@ -6,7 +6,7 @@ import re
 import uuid
 from typing import Any
 
-from docker_registry.storage.http import Http, Patience
+from docker_registry.storage.http import Http
 from docker_registry.storage.retries import Retries
 from docker_registry.storage.swift.login import V1, V1Login
 from docker_registry.storage.swift.settings import Settings
@@ -36,11 +36,11 @@ class SwiftFaultCase(ObjectCase):
         self.settings = settings(self.store, segment_size=self.segment_size)
         self.storage = self.make()
 
-    def make(self, patience: Patience | None = None, **options: Any) -> SwiftStorage:
+    def make(self, http: Http | None = None, **options: Any) -> SwiftStorage:
         """Another one over the same prefix."""
         settings = options.pop("settings", self.settings)
         retries = options.setdefault("retries", Retries(reactor, lambda low, high: 0.0))
-        http, port = Http(reactor, patience=patience), self.proxy.port
+        http, port = http or Http(reactor), self.proxy.port
         login = V1Login(self.store.at(self.store.auth_url, port), self.store.user, options.pop("key", self.store.key))
         log_in = V1(http, login, retries, self.store.at(self.store.url, port))
         storage = SwiftStorage(settings, log_in, http, self.runner, reactor, **options)

@@ -10,12 +10,10 @@ from docker_registry.errors import NotFound, StorageFailed, StorageFull, StoreUn
 from docker_registry.storage.flows import Flow
 from docker_registry.storage.glance.errors import Conflict, Deactivated, Gone, Refused
 from docker_registry.storage.glance.images import Download, Images, new_id
-from docker_registry.storage.http import Patience
 from docker_registry.storage.retries import TRIES
 from docker_registry.test.glance_case import GlanceCase
 from docker_registry.test.storage_contract import content
 
-SHORT = Patience(connect=1, first_byte=1, idle=1)
 WHOLE = content(700_000)
 
 
@@ -175,7 +173,7 @@ class ImagesTests(GlanceCase):
 class BadDaysTests(GlanceCase):
     def setUp(self) -> None:
         super().setUp()
-        self.api = self.images(SHORT)
+        self.api = self.images()
 
     async def test_what_passes(self) -> None:
         """It is asked again while that helps."""

@@ -5,6 +5,7 @@ The real process, and a registry over it that is asked over HTTP: what was ackno
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +19,12 @@ from docker_registry.errors import NotFound, OutageKnown, StoreUnavailable
 from docker_registry.storage import layout, retries
 from docker_registry.storage.flows import Flow
 from docker_registry.storage.glance import diversion, storage
-from docker_registry.storage.http import Patience
+from docker_registry.storage.http import Http, Patience
 from docker_registry.storage.s3.settings import Place, Settings
 from docker_registry.storage.s3.storage import S3Storage
 from docker_registry.test.clients.pushing import Repository
 from docker_registry.test.glance_case import GlanceStorageCase, port_of, reactor, shelf_of
+from docker_registry.test.hasty import Hasty
 from docker_registry.test.served import OCI_MANIFEST, Serving, digest_of, manifest_of
 from docker_registry.test.servers.process import RealServer
 from docker_registry.test.servers.stores import glance_folder, swift, swift_folder
@@ -33,11 +35,12 @@ ONE, TWO = content(700_000), content(900_001)
 
 class OutageCase(GlanceStorageCase, Serving):
     """:ivar glance: its real process.
+    :ivar silent: a pattern for the methods of requests that it will not answer.
     :ivar repository: of a registry over it; called in a thread.
     """
 
     timeout = 180
-    patience = Patience(connect=1, first_byte=1, idle=1)
+    silent = ""
 
     async def setUp(self) -> None:                              # type: ignore[override]
         self.patch(diversion, "FIRST", 0.2)
@@ -51,16 +54,25 @@ class OutageCase(GlanceStorageCase, Serving):
             self.addCleanup(deferToThread, server.mend)
         self.repository = await self.serve(self.storage)
 
+    def http(self) -> Http:
+        return self.closed(Hasty(lambda method, url: bool(re.fullmatch(self.silent, method))))
+
     def unstarted(self, check: bool = False, **given: str) -> storage.GlanceStorage:
         """Without proxies, so that nobody stands between us and the process."""
         shelf, close = shelf_of(
-            self.environ, reactor, self.runner, patience=self.patience, retries=self.retries(), **given
+            self.environ, reactor, self.runner, http=self.http(), retries=self.retries(), **given
         )
         return storage.GlanceStorage(shelf, self.alternate, self.runner, reactor, close, check=check)
+
+    def stop(self) -> None:
+        """Glance takes connections, and answers nothing."""
+        self.silent = ".*"
+        self.glance.stop()
 
     async def back(self) -> None:
         """Glance serves, and everything that was diverted has been moved."""
         await deferToThread(self.glance.mend)
+        self.silent = ""
         await self.storage.diversion.over()
         await self.storage.moving.round()
         self.assertEqual(await self.storage.waiting(), 0)
@@ -141,7 +153,7 @@ class EveryStepTests(OutageCase):
     async def test_stopped(self) -> None:
         """It takes connections and does not answer: before each step that it could matter to, and after the last."""
         for at in (0, 2, 3, 4, 5, 7):
-            await self.push_with_harm(self.glance.stop, at)
+            await self.push_with_harm(self.stop, at)
 
     async def test_killed(self) -> None:
         """Nobody is there: before what writes to Glance, and after all."""
@@ -194,11 +206,10 @@ class EveryStepTests(OutageCase):
 class MiddleTests(OutageCase):
     """In the middle of one blob."""
 
-    patience = Patience(connect=2, first_byte=2, idle=2)
-
     async def both_ways(self, harm: Callable[[], None]) -> None:
         whole = content(1_200_000) + uuid.uuid4().hex.encode()
         key = layout.blob(Digest.of(whole))
+        self.silent = "PUT"                     # the one that is on its way when it happens
         writer = await self.storage.create_direct("u", key, len(whole))
         await writer.write([whole[:400_000]])
         await deferToThread(harm)
@@ -212,7 +223,7 @@ class MiddleTests(OutageCase):
         self.assertEqual(await self.content(key), whole)
 
     async def test_while_it_comes(self) -> None:
-        await self.both_ways(self.glance.stop)
+        await self.both_ways(self.stop)
         await self.both_ways(self.glance.kill)
 
     async def test_while_it_is_committed(self) -> None:
@@ -300,9 +311,7 @@ class AlternateTests(OutageCase):
         place = Place(self.store.bucket, endpoint=self.store.endpoint)
         settings = Settings(place, prefix=f"{uuid.uuid4().hex}/", access_key=self.store.access_key,
                             secret_key=self.store.secret_key, part_size=5 << 20)
-        self.alternate = S3Storage(
-            settings, self.runner, reactor, patience=Patience(connect=1, first_byte=2, idle=2), retries=self.retries()
-        )
+        self.alternate = S3Storage(settings, self.runner, reactor, retries=self.retries())
         return await super().make(check, **given)
 
     async def test_both(self) -> None:
@@ -314,10 +323,12 @@ class AlternateTests(OutageCase):
         await deferToThread(push.pull, 503)
         for harm in (self.proxy_server.stop, self.proxy_server.kill):
             await deferToThread(harm)
+            self.alternate._http.patience = Patience(first_byte=2, idle=2)
             (await self.call("GET", f"blobs/{digest_of(push.layer)}")).error(503, "UNAVAILABLE")
             (await self.call("GET", f"blobs/{digest_of(b'nothing')}")).error(503, "UNAVAILABLE")
             (await deferToThread(self.repository.push_post, digest_of(b"1"), b"1")).error(503, "UNAVAILABLE")
             await deferToThread(self.proxy_server.mend)
+            self.alternate._http.patience = Patience()
             await deferToThread(push.pull, 503)
         await self.back()
         await deferToThread(push.pull)

@@ -15,11 +15,13 @@ from docker_registry.digest import Digest
 from docker_registry.errors import OutageKnown, StoreUnavailable
 from docker_registry.storage import layout, retries
 from docker_registry.storage.glance import diversion
-from docker_registry.storage.http import Patience
+from docker_registry.storage.http import Http, Patience
 from docker_registry.storage.keystone import Wanted
 from docker_registry.storage.local import LocalStorage
+from docker_registry.storage.retries import Retries
 from docker_registry.test.clients.wire import Answer
 from docker_registry.test.glance_case import GlanceStorageCase, reactor
+from docker_registry.test.hasty import Hasty, Time, hanging
 from docker_registry.test.served import OCI_MANIFEST, Serving, digest_of, manifest_of
 from docker_registry.test.storage_contract import content
 
@@ -50,8 +52,6 @@ FAILURES: dict[str, dict[str, Any]] = {
 
 
 class RegistryCase(GlanceStorageCase, Serving):
-    patience = Patience(connect=0.5, first_byte=0.5, idle=0.5)
-
     async def setUp(self) -> None:                              # type: ignore[override]
         self.patch(diversion, "FIRST", 0.1)
         self.patch(diversion, "LONGEST", 0.2)
@@ -144,12 +144,19 @@ class DeactivatedTests(RegistryCase):
 
 
 class HangingTests(RegistryCase):
-    """Glance takes requests and answers none; it is not tried again soon."""
+    """Glance takes requests and answers none; it is not tried again soon. As in life nobody who had no answer asks
+    again: there is no time left."""
 
     async def setUp(self) -> None:                              # type: ignore[override]
+        self.time = Time()
         await super().setUp()
         self.patch(diversion, "FIRST", 600)
-        self.patch(retries, "SECONDS", self.patience.first_byte)    # as in life: nobody who had no answer asks again
+
+    def http(self) -> Http:
+        return self.closed(Hasty(hanging(self.proxy, self.keystone), skip=self.time.skip))
+
+    def retries(self) -> Retries:
+        return Retries(self.time, lambda low, high: 0.0)
 
     async def test_one_wait_for_the_first_push(self) -> None:
         """Whatever it is that waits, nobody does so twice; later ones do not at all."""
@@ -198,7 +205,8 @@ class HangingTests(RegistryCase):
 class WaitingTests(RegistryCase):
     """Those who wait for Glance when somebody else finds out that it fails."""
 
-    patience = Patience(connect=5, first_byte=600, idle=600)
+    def http(self) -> Http:
+        return self.closed(Http(reactor, patience=Patience(connect=5, first_byte=600, idle=600)))
 
     async def test_nobody_goes_on_waiting(self) -> None:
         self.patch(diversion, "FIRST", 600)

@@ -30,7 +30,6 @@ from docker_registry.test.servers.faults import FaultProxy
 from docker_registry.test.storage_contract import MIB, content
 
 reactor: Any = _reactor
-SHORT = Patience(connect=0.2, first_byte=0.2, idle=0.2)
 
 
 class HttpCase(ReactorCase):
@@ -40,10 +39,17 @@ class HttpCase(ReactorCase):
         self.server = FaultProxy(reactor).start()
         self.addCleanup(self.server.stop)
         self.url = f"http://127.0.0.1:{self.server.port}/b/k%2Fe%20y?x=%2B+"
+        self.time = Clock()
 
     def http(self, **options: Any) -> Http:
         http = Http(reactor, **options)
         self.addCleanup(self.close, http)
+        return http
+
+    def timed(self, **options: Any) -> Http:
+        """One whose patience has an end when the test says so."""
+        http = self.http(**options)
+        http._reactor = self.time
         return http
 
     async def close(self, http: Http) -> None:
@@ -111,12 +117,11 @@ class AnswerTests(HttpCase):
         """The store waits for the reader; then every byte comes, in its order."""
         whole = content(8 * MIB)
         self.server.add(status=200, body=whole)
-        answer = await self.http(patience=SHORT).request("GET", self.url, {}, stream=True)
+        answer = await self.timed().request("GET", self.url, {}, stream=True)
         held = answer._inflow
         first = await answer.read(1)
-        paused: Deferred[None] = Deferred()
-        reactor.callLater(2 * SHORT.idle, paused.callback, None)        # nobody is late who has been told to wait
-        await paused
+        await self.until(lambda: held._is_paused)
+        self.time.advance(2 * Patience().idle)          # nobody is late who has been told to wait
         self.assertLessEqual(held._size, MOST)
         found = hashlib.sha256(first)
         while part := await answer.read(100_000):
@@ -154,24 +159,30 @@ class AnswerTests(HttpCase):
 class PatienceTests(HttpCase):
     async def test_no_answer(self) -> None:
         self.server.add(hang=True)
-        text = await self.fails(self.http(patience=SHORT).request("GET", self.url, {}), Transient)
+        waiting = Deferred.fromCoroutine(self.timed().request("GET", self.url, {}))
+        await self.until(lambda: bool(self.server.asked))
+        self.time.advance(Patience().first_byte)
+        text = await self.fails(waiting, Transient)
         self.assertIn(f"127.0.0.1:{self.server.port}", text)
         self.assertNotIn("k%2Fe", text)
 
     async def test_nothing_follows(self) -> None:
         self.server.add(status=200, headers={"Transfer-Encoding": "chunked"}, body=b"3\r\nabc\r\n")
-        answer = await self.http(patience=SHORT).request("GET", self.url, {})
+        answer = await self.timed().request("GET", self.url, {})
         self.assertEqual(await answer.read(10), b"abc")
-        await self.fails(answer.read(10), Transient)
+        reading = Deferred.fromCoroutine(answer.read(10))
+        self.time.advance(Patience().idle)
+        await self.fails(reading, Transient)
 
     async def test_all_connections_busy(self) -> None:
         """Who waits for one waits no longer than for an answer; streams have their own."""
         self.server.add(target="hang", hang=True)
         self.server.add(status=200)
-        http = self.http(connections=1, patience=SHORT)
+        http = self.timed(connections=1)
         waiting = [Deferred.fromCoroutine(http.request("GET", f"{self.url}hang", {})) for _ in range(3)]
         streamed = await http.request("GET", self.url, {}, stream=True)
         self.assertEqual(streamed.status, 200)
+        self.time.advance(Patience().first_byte)
         for found in await outcomes(*waiting):
             self.assertIsInstance(found, Transient)
         self.assertEqual((await http.request("GET", self.url, {})).status, 200)
@@ -179,9 +190,11 @@ class PatienceTests(HttpCase):
     async def test_a_connection_that_is_busy_for_long(self) -> None:
         """With something that may take long: who waits does not wait for that."""
         self.server.add(hang=True)
-        http = self.http(connections=1, patience=SHORT)
+        http = self.timed(connections=1)
         long = Deferred.fromCoroutine(http.request("PUT", self.url, {}, seconds=900.0))
-        self.assertIn("busy", await self.fails(http.request("GET", self.url, {}), Transient))
+        short = Deferred.fromCoroutine(http.request("GET", self.url, {}))
+        self.time.advance(Patience().first_byte)
+        self.assertIn("busy", await self.fails(short, Transient))
         self.assertFalse(long.called)
         long.cancel()
         await self.fails(long, CancelledError)
@@ -302,11 +315,14 @@ class FlowTests(HttpCase):
             if len(waiting) == 1:
                 return []
             waiting.append(Deferred())
-            reactor.callLater(2 * SHORT.idle, waiting[0].callback, None)
             await waiting[0]
             return [b"x"]
 
-        answer = await self.http(patience=SHORT).request("PUT", self.url, {}, Flow(read, 1))
+        asking = Deferred.fromCoroutine(self.timed().request("PUT", self.url, {}, Flow(read, 1)))
+        await self.until(lambda: bool(waiting))
+        self.time.advance(2 * Patience().idle)
+        waiting[0].callback(None)
+        answer = await asking
         self.assertEqual((answer.status, self.server.asked[0].body), (200, b"x"))
 
 

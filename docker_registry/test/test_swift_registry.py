@@ -22,12 +22,12 @@ from docker_registry.errors import StorageError
 from docker_registry.leftovers import show
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
-from docker_registry.storage.http import Patience
+from docker_registry.storage.http import Http
 from docker_registry.storage.swift import client
 from docker_registry.test import test_s3_registry as s3
 from docker_registry.test.clients.daemon import until
 from docker_registry.test.clients.wire import Wrong
-from docker_registry.test.object_case import SHORT
+from docker_registry.test.hasty import Hasty, hanging
 from docker_registry.test.served import OCI_MANIFEST, Serving, digest_of, manifest_of
 from docker_registry.test.swift_case import MIB, SwiftFaultCase
 from docker_registry.test.test_s3_registry import LAYER, S3RegistryCase
@@ -38,13 +38,16 @@ LATER = 1e12
 class SwiftRegistryCase(SwiftFaultCase, Serving):
     """:ivar repository: of a registry whose store is behind the proxy; called in a thread."""
 
-    patience = Patience()
     call: Any = S3RegistryCase.call
 
     async def setUp(self) -> None:                          # type: ignore[override]
         super().setUp()
-        self.storage = self.make(patience=self.patience)
+        self.storage = self.make(self.http())
         self.repository = await self.serve(self.storage)
+
+    def http(self) -> Http | None:
+        """That the store is asked by, if it is another one than usual."""
+        return None
 
 
 class CallTests(SwiftRegistryCase):
@@ -82,7 +85,7 @@ class GoneTests(SwiftRegistryCase):
         self.settings = replace(self.settings, container=self.store.name)
         self.assertEqual(self.store.ask("PUT", f"/{self.store.name}")[0], 201)
         self.addCleanup(deferToThread, self.gone)
-        self.storage = self.make(patience=self.patience)
+        self.storage = self.make()
         self.repository = await self.serve(self.storage)
         await deferToThread(self.push_image, self.repository, LAYER)
 
@@ -228,8 +231,10 @@ class BadDayTests(SwiftRegistryCase):
 
 
 class SilentTests(SwiftRegistryCase):
-    patience = SHORT
     check: Any = s3.BadDayTests.check
+
+    def http(self) -> Http:
+        return Hasty(hanging(self.proxy))
 
     async def test_accepts_and_never_answers(self) -> None:
         await self.check(503, {"hang": True})

@@ -46,7 +46,8 @@ class WorkerCase(UploadCase):
 
     async def another(self, daemon: Daemon, number: int, before: int) -> int:
         """The process that takes the place of the one that was ``before``."""
-        await daemon.said.until(rf"worker {number} is ready: process (?!{before}\n)\d+\n")
+        ready = rf"worker {number} is ready: process "
+        await daemon.said.until(rf"{ready}{before}\n(?s:.*){ready}\d+\n")
         pid = self.pids(daemon)[number]
         self.addCleanup(kill, pid)
         return pid

@@ -13,7 +13,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,11 +25,25 @@ PATIENCE = 30.0
 """Seconds until a daemon must have started, or stopped."""
 
 
+def _ports() -> Iterator[int]:
+    """None of those that the kernel gives to whoever asks for any: it would give them away before they are listened at.
+    Each process begins elsewhere."""
+    ephemeral = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    ports = range(10_000, int(ephemeral[0])) or range(int(ephemeral[1]) + 1, 1 << 16)
+    at = os.getpid() * 7919 % len(ports)
+    return cycle([*ports[at:], *ports[:at]])
+
+
+_free = _ports()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """One at which nobody listens, and that was not told before."""
+    for port in _free:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError
 
 
 class Process:

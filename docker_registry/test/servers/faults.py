@@ -65,10 +65,12 @@ class Fault:
     flip: int | None = None
     met: int = 0
 
+    def is_of(self, method: str, target: str) -> bool:
+        """Whether it can happen to such a request."""
+        return self.met < self.times and bool(re.fullmatch(self.method, method) and re.search(self.target, target))
+
     def matches(self, asked: Asked) -> bool:
-        if self.met >= self.times or not re.fullmatch(self.method, asked.method):
-            return False
-        if not re.search(self.target, asked.target):
+        if not self.is_of(asked.method, asked.target):
             return False
         if self.skip:
             self.skip -= 1
@@ -116,6 +118,11 @@ class FaultProxy(Factory):
         fault = Fault(**what)
         self.rules.append(fault)
         return fault
+
+    def hangs(self, method: str, target: str) -> bool:
+        """Whether such a request would not be answered now."""
+        rule = next((rule for rule in self.rules if not rule.skip and rule.is_of(method, target)), Fault())
+        return rule.hang
 
     def seen(self, method: str = ".*", target: str = "") -> list[Asked]:
         """The requests that match."""
