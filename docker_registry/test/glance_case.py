@@ -59,8 +59,6 @@ class GlanceCase(ReactorCase):
     :ivar keystone: before Keystone.
     """
 
-    timeout = 120
-
     def setUp(self) -> None:
         self.environ = glance()
         pool = ThreadPool(0, 8)

@@ -52,7 +52,7 @@ class Inbox:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
         self._controller = Controller(
-            self, "127.0.0.1", self.port, ssl_context=context if tls else None,
+            self, "127.0.0.1", self.port, ready_timeout=60.0, ssl_context=context if tls else None,
             tls_context=None if tls else context, authenticator=self._authenticate,
             auth_required=login is not None and not careless, auth_require_tls=not careless,
         )

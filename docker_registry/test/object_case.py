@@ -28,7 +28,6 @@ class ObjectCase(ReactorCase):
     :ivar storage: a store that does not wait between two tries.
     """
 
-    timeout = 60
     storage: Any
     make: Any
 

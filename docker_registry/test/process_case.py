@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,12 +68,13 @@ class Daemon(ProcessProtocol):
         self.complained = Waiting()
         self.ended: Deferred[int] = Deferred()
         self.running = True
+        self._out, self._err = (getincrementaldecoder("utf-8")() for _ in range(2))     # a character may come in halves
 
     def outReceived(self, data: bytes) -> None:
-        self.said.add(data.decode())
+        self.said.add(self._out.decode(data))
 
     def errReceived(self, data: bytes) -> None:
-        self.complained.add(data.decode())
+        self.complained.add(self._err.decode(data))
 
     def processEnded(self, reason: Failure) -> None:
         self.running = False
@@ -111,8 +113,6 @@ class Systemd(DatagramProtocol):
 
 
 class ProcessCase(ReactorCase):
-    timeout = 60
-
     def setUp(self) -> None:
         self.directory = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.directory)

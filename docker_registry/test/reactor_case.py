@@ -20,7 +20,11 @@ class ReactorCase(TestCase):
 
     What is closed is gone some turns of the reactor later, and nobody knows how many: each end hears of the other's. A
     socket that stays fails the test, and so does a call that is still to come: nothing waits for that.
+
+    :cvar timeout: seconds that each step has, where the machine is as slow as it gets.
     """
+
+    timeout = 180
 
     def run(self, result: Any = None) -> Any:
         self.addCleanup(self._all_gone)             # the first to be added is the last to be done

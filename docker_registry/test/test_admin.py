@@ -274,7 +274,7 @@ class DaemonTests(ProcessCase):
         endpoint = "tcp:0:interface=127.0.0.1"
         self.write(f"x: {{storage_path: ./images, listen: ['{endpoint}'], admin_listen: ['{endpoint}'] {options}}}")
         daemon, port = await self.started()
-        return daemon, port, int(self.ADMIN.search(daemon.said.seen)[1].rpartition(":")[2])  # type: ignore[index]
+        return daemon, port, int((await daemon.said.until(self.ADMIN))[1].rpartition(":")[2])
 
     async def document(self, admin: int, path: str) -> tuple[int, Any]:
         head, _, content = (await self.ask(admin, f"GET {path}")).partition("\r\n\r\n")

@@ -71,8 +71,6 @@ MANIFEST = (
 
 
 class MailCase(ProcessCase):
-    timeout = 60
-
     def setUp(self) -> None:
         super().setUp()
         self.certificate = Path(self.directory)

@@ -43,8 +43,6 @@ class Reactor:
 
 
 class SmtpCase(ReactorCase):
-    timeout = 30
-
     def setUp(self) -> None:
         self.time = Reactor()
         self.steps: list[str] = []

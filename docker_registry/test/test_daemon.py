@@ -169,14 +169,13 @@ class RefusalTests(ProcessCase):
 class StopTests(UploadCase):
     @deferred
     async def test_idle(self) -> None:
-        """With a connection that waits for its next request."""
+        """With a connection that waits for its next request, and is not waited for."""
+        self.write("x: {storage_path: ./images, listen: ['tcp:0:interface=127.0.0.1'], shutdown_grace: 3600}")
         daemon, port = await self.started()
         waiting = await self.connect(port)
         waiting.send(b"GET /v2/ HTTP/1.1\r\nHost: r\r\n\r\n")
         await waiting.answer.until("{}")
-        before = reactor.seconds()
         await self.stop(daemon)
-        self.assertLess(reactor.seconds() - before, 1.0)
         await waiting.closed
         self.assertIn("stopped", daemon.said.seen)
 

@@ -39,7 +39,6 @@ class OutageCase(GlanceStorageCase, Serving):
     :ivar repository: of a registry over it; called in a thread.
     """
 
-    timeout = 180
     silent = ""
 
     async def setUp(self) -> None:                              # type: ignore[override]

@@ -35,8 +35,6 @@ class KeystoneCase(ReactorCase):
     :ivar clock: by which tokens end.
     """
 
-    timeout = 60
-
     def setUp(self) -> None:
         self.environ = glance()
         self.proxy = FaultProxy(reactor, int(self.environ["OS_AUTH_URL"].split(":")[2].split("/")[0])).start()
@@ -222,6 +220,19 @@ class TokenTests(KeystoneCase):
         self.clock.advance(second.seconds)
         self.assertIsNot(await service.access(), second)
         self.assertEqual(self.logins(), 3)
+
+    async def test_closed_meanwhile(self) -> None:
+        """Nobody waits for the new one, and nobody is told that it does not come."""
+        service = self.service()
+        first = await service.access()
+        self.clock.advance(first.seconds - AHEAD + 1)
+        self.proxy.add(hang=True)
+        self.assertIs(await service.access(), first)
+        while self.logins() < 2:
+            await deferLater(reactor, 0)
+        del self.logged[:]
+        await self.http.close()
+        self.assertEqual([each for each in self.logged if "token" in each], [])
 
     async def test_keystone_is_down(self) -> None:
         """A token that holds is used to its end, and a login is tried now and then; after that there is none."""

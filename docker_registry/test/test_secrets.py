@@ -68,8 +68,6 @@ def spellings(secret: str) -> set[str]:
 
 
 class SecretCase(ProcessCase):
-    timeout = 120
-
     def setUp(self) -> None:
         super().setUp()
         self.inbox = Inbox(login=("us", marked(("email_exceptions", "smtp_password"))), careless=True)

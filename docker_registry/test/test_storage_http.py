@@ -33,8 +33,6 @@ reactor: Any = _reactor
 
 
 class HttpCase(ReactorCase):
-    timeout = 30
-
     def setUp(self) -> None:
         self.server = FaultProxy(reactor).start()
         self.addCleanup(self.server.stop)

@@ -395,8 +395,6 @@ class StartTests(LocalCase):
 class ThreadTests(ReactorCase):
     """E9: with the daemon's threads no call that may wait is made on the reactor's."""
 
-    timeout = 60
-
     async def test_structure(self) -> None:
         from twisted.internet import reactor
 

@@ -32,8 +32,6 @@ DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 
 class TLSTests(ReactorCase):
-    timeout = 60
-
     async def setUp(self) -> None:  # type: ignore[override]
         from twisted.internet import reactor
 

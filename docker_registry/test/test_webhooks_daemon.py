@@ -178,7 +178,7 @@ class WebhookTests(WebhookCase):
             "storage": {"filesystem": {"rootdirectory": f"{self.directory}/go"}, "delete": {"enabled": True}},
             "http": {"addr": f"127.0.0.1:{theirs}"},
             "notifications": {"events": {"includereferences": True}, "endpoints": [
-                {"name": "hook", "url": f"http://127.0.0.1:{self.port}/", "timeout": "1s", "threshold": 5,
+                {"name": "hook", "url": f"http://127.0.0.1:{self.port}/", "timeout": "30s", "threshold": 5,
                  "backoff": "1s"},
             ]},
         }))
@@ -270,6 +270,7 @@ class WebhookTests(WebhookCase):
         await self.stop(daemon)
         self.assertEqual(self.hook.events, [])
         self.hook.status = 200
+        self.configure()
         daemon, _ = await self.started()
         await self.hook.until(21)
         await self.stop(daemon)
@@ -280,7 +281,7 @@ class WebhookTests(WebhookCase):
     async def test_never_ends_its_answer(self) -> None:
         """By its status it has taken them: what is next does not wait for the rest, and they are not sent again."""
         self.hook.is_endless = True
-        self.configure(timeout=0.3)
+        self.configure(timeout=2)
         daemon, port = await self.started()
         began = time.monotonic()
         for number, name in enumerate("abc", 1):

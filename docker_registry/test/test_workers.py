@@ -198,13 +198,13 @@ class KillTests(WorkerCase):
 class StopTests(WorkerCase):
     @deferred
     async def test_idle(self) -> None:
+        """With a connection that waits for its next request, and is not waited for."""
+        self.configure(grace=3600)
         daemon, port = await self.all_ready()
         waiting = await self.connect(port)
         waiting.send(b"GET /v2/ HTTP/1.1\r\nHost: r\r\n\r\n")
         await waiting.answer.until("{}")
-        before = reactor.seconds()
         await self.stop(daemon)
-        self.assertLess(reactor.seconds() - before, 5.0)
         await waiting.closed
         self.assertEqual([pid for pid in self.pids(daemon).values() if is_running(pid)], [])
 

@@ -19,8 +19,6 @@ ADMIN = "unix:admin.sock"
 
 
 class SeenTests(WorkerCase):
-    timeout = 120
-
     async def seen(self) -> tuple[Daemon, int]:
         self.configure(admin_listen=f"['{ADMIN}']", access_log_file="./access.log")
         return await self.all_ready()

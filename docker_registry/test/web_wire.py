@@ -88,7 +88,6 @@ class Client(Protocol):
 class WireCase(ReactorCase):
     """The site's time is a `Clock`: it passes when a test says so, while bytes move as they do."""
 
-    timeout = 60
     limits = Limits()
     kind = "tcp"
     """``tcp``, ``unix``, ``ssl``, ``haproxy`` or ``haproxy-ssl``."""

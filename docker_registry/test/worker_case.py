@@ -42,7 +42,8 @@ class WorkerCase(UploadCase):
         return self.pids_in(daemon.said.seen)
 
     def pids_in(self, log: str) -> dict[int, int]:
-        return {int(number): int(pid) for number, pid in READY.findall(log)}
+        found = {int(number): int(pid) for number, pid in READY.findall(log)}
+        return dict(sorted(found.items()))      # whichever was ready first
 
     async def another(self, daemon: Daemon, number: int, before: int) -> int:
         """The process that takes the place of the one that was ``before``."""
