@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from docker_registry.deferreds import together
 from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed, StorageFull
-from docker_registry.storage.interface import Digester, IFile, IReader, IWriter
+from docker_registry.storage.interface import Digester, ICopying, IFile, IReader, IWriter
 from docker_registry.storage.system import System
 from docker_registry.threads import Runner
 
@@ -139,7 +139,7 @@ class Directory(Protocol):
     def publish(self, source: int, name: str, key: str, sync: Callable[[], None]) -> None: ...
 
 
-@implementer(IWriter)
+@implementer(IWriter, ICopying)
 class LocalWriter:
     """:param directory: where the file lies; this writer closes it."""
 
@@ -150,6 +150,7 @@ class LocalWriter:
     ) -> None:
         self.offset = offset
         self.mark = ""
+        self.is_spare = self.in_turn = False
         self._storage = storage
         self._system = system
         self._runner = runner
@@ -160,7 +161,7 @@ class LocalWriter:
         self._is_entered = offset > 0           # whether the directory's entry is durable
 
     def write(self, parts: Sequence[bytes], digesters: Sequence[Digester] = ()) -> Deferred[None]:
-        if sum(map(len, parts)) < APART or not digesters:
+        if self.in_turn or sum(map(len, parts)) < APART or not digesters:
             return self._runner.slow(translating(self._write), self._key, parts, digesters)
         return Deferred.fromCoroutine(self._write_apart(parts, digesters))
 
@@ -175,7 +176,7 @@ class LocalWriter:
             self._system.write(self._fd, [part])
             show([part], digesters)
         self.offset += sum(map(len, parts))
-        if self.offset - self._begun >= WRITEBACK:
+        if self.offset - self._begun >= WRITEBACK and not self.is_spare:
             self._storage.begin_writeback(self._fd, self._begun, self.offset - self._begun)
             self._begun = self.offset
 

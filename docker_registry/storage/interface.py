@@ -123,6 +123,13 @@ class IWriter(Interface):
         """Give up what the writer holds, and leave the bytes for `IStorage.resume`. May be called twice."""
 
 
+class ICopying(Interface):
+    """A writer that can go easy on the machine, where somebody else is given the same bytes and takes longer."""
+
+    is_spare: bool = Attribute("Whether most likely it is abandoned: the disk is left alone until `IWriter.sync`.")
+    in_turn: bool = Attribute("Whether one thing is done after the other: others need the processors more.")
+
+
 class ITaken(Interface):
     """An `IStorage` that a daemon takes as a whole, and that its other processes join."""
 

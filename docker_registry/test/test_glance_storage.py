@@ -6,21 +6,31 @@ import hashlib
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.deferreds import outcomes
 from docker_registry.digest import Digest
 from docker_registry.errors import Damaged, NotFound, StorageFailed, StorageFull, StoreUnavailable
 from docker_registry.storage import layout
+from docker_registry.storage.flows import Flow
 from docker_registry.storage.glance import committing
 from docker_registry.storage.glance.errors import Deactivated
 from docker_registry.storage.glance.images import new_id
-from docker_registry.storage.glance.shelf import KEY, STORE
+from docker_registry.storage.glance.records import Record
+from docker_registry.storage.glance.sending import Sending
+from docker_registry.storage.glance.shelf import KEY, STORE, Load, Sum
+from docker_registry.storage.glance.writer import Final, Writer
 from docker_registry.storage.http import Crowded
 from docker_registry.storage.interface import IFile, Leftover
-from docker_registry.test.glance_case import GlanceStorageCase
+from docker_registry.storage.local import LocalStorage
+from docker_registry.storage.system import System
+from docker_registry.test.glance_case import GlanceStorageCase, reactor
+from docker_registry.test.registry_case import Direct
 from docker_registry.test.servers.stores import glance_folder
 from docker_registry.test.storage_contract import content
 
@@ -32,6 +42,37 @@ def calls(asked: list[Any]) -> list[str]:
     found = [each.method + (" file" if each.target.endswith("/file") else "") for each in asked]
     asked.clear()
     return found
+
+
+class CopyTests(SynchronousTestCase):
+    def test_who_takes_longer(self) -> None:
+        """Where that is Glance a processor is left to it, where it is the copy it is not."""
+        storage = LocalStorage(Path(self.mktemp()), Direct(), Clock())
+        self.successResultOf(storage.start())
+        self.addCleanup(storage.close)
+        inner: Any = self.successResultOf(storage.create("u"))
+        is_there: Deferred[None] = Deferred()
+        taken: list[bytes] = []
+
+        async def put(load: Load) -> Record:
+            await is_there
+            assert isinstance(load.body, Flow)
+            while parts := await load.body.read():
+                taken.extend(parts)
+            return Record("", 0, "", "", "")
+
+        sum = Sum("sha256", hashlib.sha256())
+        writer = Writer(cast(Final, None), "u", inner, sum, Sending(put, None, sum, lambda image: None, True))
+        writing = writer.write([b"one"])
+        self.assertNoResult(writing)
+        self.assertTrue(inner.in_turn)
+        is_there.callback(None)
+        self.successResultOf(writing)
+        self.successResultOf(writer.write([b"two"]))
+        self.assertFalse(inner.in_turn)
+        self.assertEqual(taken, [b"one", b"two"])
+        self.assertEqual(sum.hash.hexdigest(), hashlib.sha256(b"onetwo").hexdigest())
+        self.successResultOf(writer.abandon())
 
 
 class PlacesTests(GlanceStorageCase):
@@ -66,6 +107,28 @@ class PlacesTests(GlanceStorageCase):
             self.assertEqual(seen.digest(), hashlib.sha256(whole).digest())
             self.assertEqual(len([each for each in calls(self.proxy.asked) if each == "PUT file"]), 1)
             self.assertEqual(await self.content(key), whole)
+
+    async def test_the_copy_goes_easy(self) -> None:
+        """While Glance takes what comes the disk is left alone; not when it fails, nor where a `sync` is to come."""
+        noted: list[str] = []
+        system = System(before=lambda call, _: noted.append(call))
+        self.alternate = LocalStorage(Path(self.mktemp()), self.runner, reactor, system=system)
+        storage = await self.make()
+        for number, kind in enumerate(("first", "last", "refused")):
+            whole = content(9 << 20) + b"%d" % number
+            key = layout.blob(Digest.of(whole))
+            rule = self.proxy.add(method="POST", target="/v2/images", status=503, times=int(kind == "refused"))
+            noted.clear()
+            last = kind == "last"
+            writer: Any = await (storage.create("u") if last else storage.create_direct("u", key, len(whole)))
+            seen = hashlib.sha256()
+            await writer.write([whole[: 1 << 20]], [seen])
+            await writer.write([whole[1 << 20 :]], [seen])
+            self.assertEqual(noted.count("writeback"), 0 if kind == "first" else 1)
+            self.assertEqual(rule.met, rule.times)
+            await writer.commit(key)
+            self.assertEqual(seen.digest(), hashlib.sha256(whole).digest())
+            self.assertEqual(await self.content(key, storage), whole)
 
     async def test_given_up(self) -> None:
         """Neither store keeps anything of it; and what was cut off before can be gone on with."""

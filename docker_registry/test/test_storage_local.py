@@ -18,9 +18,11 @@ from twisted.internet.task import Clock
 from twisted.python.threadable import isInIOThread
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
 from docker_registry.deferreds import outcomes
 from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed, StorageFull
+from docker_registry.storage.interface import ICopying
 from docker_registry.storage.local import LocalStorage
 from docker_registry.storage.root import FORMAT, QUARANTINE, TMP
 from docker_registry.storage.system import System
@@ -68,6 +70,64 @@ class LocalCase(SynchronousTestCase):
 
     def path(self, key: str) -> Path:
         return self.root / key
+
+
+class CopyingTests(LocalCase):
+    """A writer that goes easy on the disk and on the processors; the bytes are the same."""
+
+    PART = b"x" * (3 << 20)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.calls: list[str] = []
+        self.storage.close()
+        self.storage = self.open(System(before=lambda call, _: self.calls.append(call)))
+        self.writer: Any = self.successResultOf(self.storage.create("a"))
+
+    def writebacks(self) -> int:
+        return self.calls.count("writeback")
+
+    def test_interface(self) -> None:
+        verifyObject(ICopying, self.writer)
+        self.assertEqual((self.writer.is_spare, self.writer.in_turn), (False, False))
+
+    def test_spare(self) -> None:
+        """The disk begins with it when it is no spare any more; what was synced is durable in any case."""
+        self.writer.is_spare = True
+        for _ in range(4):
+            self.successResultOf(self.writer.write([self.PART]))
+        self.assertEqual(self.writebacks(), 0)
+        self.writer.is_spare = False
+        self.successResultOf(self.writer.write([self.PART]))
+        self.assertEqual(self.writebacks(), 1)
+        self.writer.is_spare = True
+        before = self.calls.count("fsync")
+        self.assertEqual(self.successResultOf(self.writer.sync()), 5 * len(self.PART))
+        self.assertGreater(self.calls.count("fsync"), before)
+        self.successResultOf(self.writer.commit("b"))
+        self.assertEqual(self.path("b").read_bytes(), 5 * self.PART)
+
+    def test_in_turn(self) -> None:
+        """All in one call, and not each hash in its own."""
+        calls: list[Any] = []
+        runner: Any = self.storage._runner
+        slow = runner.slow
+
+        def count(*call: Any) -> Any:
+            calls.append(call)
+            return slow(*call)
+
+        self.patch(runner, "slow", count)
+        for in_turn, hops in ((False, 3), (True, 1)):
+            seen = [hashlib.sha256(), hashlib.sha512()]
+            self.writer.in_turn = in_turn
+            self.successResultOf(self.writer.write([self.PART], seen))
+            self.assertEqual(len(calls), hops)
+            self.assertEqual(seen[0].digest(), hashlib.sha256(self.PART).digest())
+            self.assertEqual(seen[1].digest(), hashlib.sha512(self.PART).digest())
+            calls.clear()
+        self.successResultOf(self.writer.commit("b"))
+        self.assertEqual(self.path("b").read_bytes(), 2 * self.PART)
 
 
 class FaultTests(LocalCase):

@@ -48,6 +48,11 @@ class Sending:
     async def _run(self) -> Record:
         return await self._put(self._load)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it came to nothing."""
+        return isinstance(self._ended, Failure)
+
     async def write(self, parts: Sequence[bytes]) -> None:
         """Fires when they were sent, or nothing can be sent any more."""
         if self._ended is None and any(parts):

@@ -2,6 +2,9 @@
 
 What has a final key beforehand is sent to Glance at the same time, so that it is there when its last byte has come.
 Everything else is sent when it is committed. Where Glance fails the alternate store has all of it, and keeps it.
+
+Glance is the slower of the two, as a rule, and mostly on the same processors where there are few: so the copy goes easy
+on them, and on the disk, as long as Glance is waited for.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from zope.interface import implementer
 from docker_registry.deferreds import deferred, together
 from docker_registry.storage.glance.sending import Sending
 from docker_registry.storage.glance.shelf import Sum
-from docker_registry.storage.interface import Digester, IWriter
+from docker_registry.storage.interface import Digester, ICopying, IWriter
 
 
 class Final(Protocol):
@@ -47,6 +50,7 @@ class Writer:
         self._store = store
         self._key = key
         self._inner = inner
+        self._copying = ICopying(inner) if ICopying.providedBy(inner) else None
         self._sum = sum
         self._sending = sending
         self._synced = -1
@@ -64,14 +68,24 @@ class Writer:
         if self._sending is not None and self._sending.is_all and any(parts):
             self._give_up()                         # it was not all
         seen = digesters if self._sum is None else (*digesters, self._sum.hash)
+        sending = self._sending
+        if self._copying is not None:
+            # Without a key there will be a `sync`, which would have to wait for the disk.
+            self._copying.is_spare = sending is not None and sending.has_key and not sending.is_lost
+            self._copying.in_turn = self._copying.in_turn and sending is not None
         writing = self._inner.write(parts, seen)
-        if self._sending is None:
+        if sending is None:
             await writing
         else:
-            await together(writing, Deferred.fromCoroutine(self._send(self._sending, parts)))
+            sent = Deferred.fromCoroutine(self._send(sending, parts))
+            await together(writing.addCallback(self._wrote, sent), sent)
 
     async def _send(self, sending: Sending, parts: Sequence[bytes]) -> None:
         await sending.write(parts)
+
+    def _wrote(self, _: None, sent: Deferred[None]) -> None:
+        if self._copying is not None:
+            self._copying.in_turn = not sent.called
 
     @deferred
     async def sync(self) -> int:
