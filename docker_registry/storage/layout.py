@@ -304,6 +304,11 @@ def glance_quarantine(name: str = "") -> str:
     return f"{GLANCE}/quarantine/{name}" if name else f"{GLANCE}/quarantine"
 
 
+def glance_given_up(image: str = "") -> str:
+    """There if an image holds nothing any more, or never did; without one, where all of them are."""
+    return f"{GLANCE}/given-up/{image}" if image else f"{GLANCE}/given-up"
+
+
 def glance_store() -> str:
     """What tells our images from those of other registries in the same project."""
     return f"{GLANCE}/store"

@@ -97,18 +97,20 @@ class RaceTests(GlanceCase):
             self.assertEqual(await self.storage.leftovers(later), [])
         self.assertEqual(asked, [])
         self.storage.records.__dict__.pop("find")
-        await self.alternate.delete(layout.glance_image(KEY))
+        self.patch(self.shelf, "discard", lambda image, is_noted: None)
+        await self.storage.delete(KEY)
         (found,) = await self.storage.leftovers(later)
         self.assertEqual(found.key, KEY)
         await self.storage.remove_leftover(found)
         self.assertEqual(await self.storage.leftovers(later), [])
+        self.assertEqual(await self.storage.records.given_up(), set())
 
     async def test_recorded_after_it_was_listed(self) -> None:
         """What is listed while its push is in the middle is not removed when that has come to its end."""
         await self.storage.put(OTHER, b"another")
         await self.storage.put(KEY, CONTENT)
         record = await self.alternate.get(layout.glance_image(KEY))
-        await self.alternate.delete(layout.glance_image(KEY))
+        await self.storage.records.remove(KEY)
         (found,) = await self.storage.leftovers(time.time() + 60)
         await self.alternate.put(layout.glance_image(KEY), record)
         await self.storage.remove_leftover(found)

@@ -37,6 +37,9 @@ ACTIVE = "active"
 UNFINISHED = frozenset({"queued", "saving", "uploading", "importing"})
 """Without bytes, or not with all of them."""
 
+EMPTY = UNFINISHED | {"killed", "deleted", "pending_delete"}
+"""Without bytes that anybody could still read, whatever is done."""
+
 _BASE = frozenset({
     "id", "name", "status", "size", "checksum", "os_hash_algo", "os_hash_value", "os_hidden", "owner", "visibility",
     "container_format", "disk_format", "min_disk", "min_ram", "virtual_size", "protected", "tags", "locations",

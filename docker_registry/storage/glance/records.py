@@ -2,6 +2,9 @@
 
 A record is the one truth about what lies in Glance: nothing is found by listing images, whose lists may be late. It is
 written when the image's bytes were compared, and is gone before the image is.
+
+Records can be lost, with a part of the alternate store or where an older backup of it comes back. So an image without
+one is no leftover for that alone: what becomes one is noted before its record goes.
 """
 
 from __future__ import annotations
@@ -11,8 +14,10 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, TypeVar
 
+from docker_registry.deferreds import at_most
 from docker_registry.errors import Damaged, NotFound
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IReader, IStorage
@@ -20,6 +25,9 @@ from docker_registry.storage.interface import IReader, IStorage
 T = TypeVar("T")
 
 PAGE = 1000
+
+AT_ONCE = 8
+"""Notes that are written at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,7 @@ class Records:
         await self._alternate.put(layout.glance_image(key), _bytes(record))
 
     async def remove(self, key: str) -> Record | None:
-        """The one that there was, if it could be read.
+        """The one that there was, if it could be read; its image is given up.
 
         :raises NotFound: there was none.
         """
@@ -96,6 +104,8 @@ class Records:
             found = await self.find(key)
         except Damaged:
             found = None
+        if found is not None:
+            await self.give_up(found[0].image)
         await self._alternate.delete(layout.glance_image(key))
         return None if found is None else found[0]
 
@@ -104,8 +114,9 @@ class Records:
         await self._alternate.touch(layout.glance_image(key))
 
     async def remove_tree(self, prefix: str) -> list[Record]:
-        """Those of ``prefix`` itself and below it that there were, and could be read."""
+        """Those of ``prefix`` itself and below it that there were, and could be read; their images are given up."""
         found = await self._below(prefix)
+        await at_most(AT_ONCE, [partial(self.give_up, each.image) for each in found])
         await self._alternate.delete_tree(layout.glance_image(prefix))
         return found
 
@@ -124,8 +135,39 @@ class Records:
             after = entries[-1].name
         return found
 
-    async def are_any(self) -> bool:
-        return bool(await self._alternate.list(layout.glance_images(""), limit=1))
+    # Given up
+
+    async def give_up(self, image: str) -> None:
+        """Note that it holds nothing any more, or never did. A record that leads to it is the stronger one."""
+        await self._alternate.put(layout.glance_given_up(image), b"")
+
+    async def is_given_up(self, image: str) -> bool:
+        try:
+            await self._alternate.stat(layout.glance_given_up(image))
+        except NotFound:
+            return False
+        return True
+
+    async def given_up(self) -> set[str]:
+        """All images of which that is noted, whether they are still there or not."""
+        found: set[str] = set()
+        after = ""
+        while entries := await self._alternate.list(layout.glance_given_up(), after, PAGE):
+            found.update(entry.name for entry in entries)
+            after = entries[-1].name
+        return found
+
+    async def forget_given_up(self, image: str, before: float | None = None) -> None:
+        """It is gone, or is not given up after all.
+
+        :param before: leave a note that is younger: somebody is in the middle of it.
+        """
+        note = layout.glance_given_up(image)
+        try:
+            if before is None or (await self._alternate.stat(note)).modified < before:
+                await self._alternate.delete(note)
+        except NotFound:
+            return
 
     # Whose they are, see `docker_registry.storage.layout.glance_store`
 
@@ -156,7 +198,7 @@ class Records:
         if found is None:
             raise NotFound(key)
         await self._alternate.put(taken, _bytes(Taken(key, found[0].image)))
-        await self.remove(key)
+        await self._alternate.delete(layout.glance_image(key))
         return found[0]
 
     async def taken_out(self) -> set[str]:

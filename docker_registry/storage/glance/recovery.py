@@ -57,7 +57,7 @@ class Recovery:
 
     @deferred
     async def lost(self) -> LostOnes:
-        kept = await self._records.taken_out()
+        kept = await self._records.taken_out() | await self._records.given_up()
         found = [
             Lost(image.properties[KEY], image.id, image.size or 0) async for image in self._shelf.every()
             if _holds(image) and self._shelf.is_ours(image) and image.id not in kept

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from docker_registry.deferreds import outcomes
 from docker_registry.digest import Hash
 from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed, Transient
 from docker_registry.storage.files import SmallReader
@@ -41,6 +43,9 @@ SURE = 60.0
 MOST_SURE = 10_000
 
 PROBE = b"probe"
+
+LAST = 5.0
+"""Seconds at the end for notes of what could not be removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +82,17 @@ class SourceFailed(Exception):
         self.error = error
 
 
+class Notes(Protocol):
+    """Of images that nobody wants, while they are there."""
+
+    async def give_up(self, image: str) -> None: ...
+
+    async def forget_given_up(self, image: str) -> None: ...
+
+
 class Shelf:
     """:param retries: of all that it takes to put something there.
+    :ivar notes: for images that are to go and are still there; set when it is known who keeps them.
     :ivar store: the value of `STORE`; set when that is known.
     :ivar algorithm: that Glance hashes with.
     """
@@ -86,6 +100,7 @@ class Shelf:
     log = Logger()
 
     def __init__(self, images: Images, retries: Retries, clock: IReactorTime) -> None:
+        self.notes: Notes | None = None
         self.store = ""
         self.algorithm = "sha512"
         self._images = images
@@ -125,10 +140,10 @@ class Shelf:
             await self._images.upload(image, load.body, load.size)
             return await self._compared(image, load)
         except (Conflict, Gone) as error:
-            self._discard(image)
+            self.discard(image)
             raise Transient(f"image {image}: {error}") from error
         except BaseException:
-            self._discard(image)
+            self.discard(image)
             raise
         finally:
             load.close()
@@ -161,23 +176,36 @@ class Shelf:
         self._sure.pop(image, None)
         await self._images.delete(image)
 
-    def discard(self, image: str) -> None:
-        """Remove it while nobody waits. If that fails it is found by its age."""
+    def discard(self, image: str, is_noted: bool = False) -> None:
+        """Remove it while nobody waits. If that fails it is noted, and found by its age.
+
+        :param is_noted: whether it is already.
+        """
         self._sure.pop(image, None)
-        self._discard(image)
-
-    def _discard(self, image: str) -> None:
-        discarding = Deferred.fromCoroutine(self._images.delete(image, once=True))
+        discarding = Deferred.fromCoroutine(self._discard(image, is_noted))
         self._discarding.add(discarding)
-        discarding.addErrback(self._left, image).addBoth(lambda _: self._discarding.discard(discarding))
+        discarding.addErrback(self._unnoted, image).addBoth(lambda _: self._discarding.discard(discarding))
 
-    def _left(self, failure: Failure, image: str) -> None:
-        self.log.debug("image {image} is left: {error}", image=image, error=failure.value)
+    async def _discard(self, image: str, is_noted: bool) -> None:
+        try:
+            await self._images.delete(image, once=True)
+        except (StorageError, CancelledError) as error:
+            self.log.debug("image {image} is left: {error}", image=image, error=error)
+            if self.notes is not None and not is_noted:
+                await self.notes.give_up(image)
+        else:
+            if self.notes is not None and is_noted:
+                await self.notes.forget_given_up(image)
 
-    def stop(self) -> None:
-        """Whatever is still being removed is left."""
-        for each in list(self._discarding):
+    def _unnoted(self, failure: Failure, image: str) -> None:
+        self.log.debug("image {image} is left, or a note of it: {error}", image=image, error=failure.value)
+
+    async def stop(self) -> None:
+        """Whatever is still being removed is left, and noted."""
+        discarding = list(self._discarding)
+        for each in discarding:
             each.cancel()
+        await outcomes(*(each.addTimeout(LAST, self._clock) for each in discarding))
 
     # Reading
 
@@ -241,6 +269,13 @@ class Shelf:
 
     # What is there
 
+    async def show(self, image: str) -> Image | None:
+        """What Glance says of it; ``None`` if it is not there."""
+        try:
+            return await self._images.show(image)
+        except NotFound:
+            return None
+
     def is_ours(self, image: Image) -> bool:
         """Whether this registry made it."""
         return bool(self.store) and image.properties.get(STORE) == self.store
@@ -290,4 +325,4 @@ class Shelf:
             raise kind(f"Glance: cannot {step}: {error}") from error
         finally:
             if record is not None:
-                self._discard(record.image)
+                self.discard(record.image)

@@ -101,7 +101,7 @@ class GlanceStorage:
         self._close_connections = close
         self._rule = rule or Rule()
         self._check = check
-        self.records = Records(alternate)
+        self.records = shelf.notes = Records(alternate)
         self.diversion = diversion or Diversion(clock, now, shelf.probe)
         self._lookout = Lookout(shelf, self.records)
         self.recovery = Recovery(shelf, self.records, runner)
@@ -207,10 +207,10 @@ class GlanceStorage:
 
     @deferred
     async def _delete(self, key: str) -> None:
-        """The record first: what it led to is left to itself if this ends in the middle."""
+        """The record first: its image is noted as given up, and removed by its age if this ends in the middle."""
         record = await self._both(key, self.records.remove, self._alternate.delete)
         if record is not None:
-            self._shelf.discard(record.image)
+            self._shelf.discard(record.image, is_noted=True)
 
     def quarantine(self, key: str) -> Deferred[None]:
         return self._quarantine(key) if self._rule.holds(key) else self._alternate.quarantine(key)
@@ -250,7 +250,7 @@ class GlanceStorage:
         records = await self.records.remove_tree(prefix) if self._rule.leads(prefix) else []
         await self._alternate.delete_tree(prefix)
         for record in records:
-            self._shelf.discard(record.image)
+            self._shelf.discard(record.image, is_noted=True)
 
     # What is left, and what was diverted
 
@@ -270,7 +270,9 @@ class GlanceStorage:
     async def remove_leftover(self, leftover: Leftover) -> None:
         if leftover.id.startswith(IMAGE):
             if await self._lookout.is_left(leftover):
-                await self._shelf.remove(leftover.id.removeprefix(IMAGE))
+                image = leftover.id.removeprefix(IMAGE)
+                await self._shelf.remove(image)
+                await self.records.forget_given_up(image)
         else:
             await ILeftovers(self._alternate).remove_leftover(leftover)
 
@@ -355,6 +357,6 @@ class GlanceStorage:
         self.moving.stop()
         self.diversion.stop()
         self._spares.stop()
-        self._shelf.stop()
+        await self._shelf.stop()
         await self._close_connections()
         await self._alternate.close()
