@@ -147,7 +147,7 @@ class WritingTests(SwiftWritingCase):
         await self.write(writer, FIVE)
         await writer.sync()
         await writer.close()
-        self.assertEqual(len(self.segments()), 2)
+        self.assertEqual(len(self.segments()), 3)
         await self.make().delete_tree("u")
         self.assertEqual(self.segments(), [])
         await self.nothing_is_left()
@@ -156,7 +156,7 @@ class WritingTests(SwiftWritingCase):
         writer = await self.storage.create("u/data")
         await self.write(writer, FIVE[: 3 * MIB])
         self.assertEqual(await writer.sync(), 3 * MIB)
-        await writer.write([FIVE[3 * MIB :]])
+        await writer.write([FIVE[3 * MIB :], b"more"])
         await writer._parts.settled()               # type: ignore[attr-defined]
         await writer.close()
         other = self.make()
@@ -214,6 +214,33 @@ class WritingTests(SwiftWritingCase):
             self.assertEqual(hashlib.sha256(await self.content("b")).digest(), hashlib.sha256(whole).digest())
         await self.storage.delete("b")
         await self.nothing_is_left()
+
+    async def test_what_is_left_of_a_session(self) -> None:
+        """Is a segment of its own, so that it is not sent again, unless it is little or there is no other."""
+        whole = content(25 * MIB)
+        for end, sizes in (
+            (SEGMENT // 2, []), (SEGMENT, []), (SEGMENT + SEGMENT // 4 - 1, [2.0]),
+            (SEGMENT + SEGMENT // 4, [2.0, 0.5]), (2 * SEGMENT, [2.0, 2.0]), (12 * MIB + 1, [2.0] * 6),
+        ):
+            writer = await self.storage.create("u/data")
+            await self.write(writer, whole[:end])
+            self.assertEqual(await writer.sync(), end)
+            await writer.close()
+            self.assertEqual(await self.sizes(), sizes)
+            again = await self.storage.resume("u/data", end)
+            await self.write(again, whole[end:])
+            self.assertEqual(await again.sync(), len(whole))
+            self.assertIn(8.0, await self.sizes())
+            await again.commit("b")
+            await again.close()
+            self.assertEqual(hashlib.sha256(await self.content("b")).digest(), hashlib.sha256(whole).digest())
+            await self.storage.delete("b")
+            await self.nothing_is_left()
+
+    async def sizes(self) -> list[float]:
+        """Of the segments of a session, in MiB."""
+        session, _ = await self.storage._session(f"{self.settings.prefix}u/data")
+        return [piece.size / MIB for piece in session.pieces()]
 
     async def test_with_segments_of_another_size(self) -> None:
         """The option was changed between two starts."""

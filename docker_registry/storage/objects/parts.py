@@ -33,6 +33,9 @@ LARGER = 4
 MANY = 16
 """Parts that an object has at least if all are larger ones: with fewer the last one would be waited for."""
 
+LITTLE = 4
+"""One part of a piece in so many is stored twice with less work than it takes to have one piece more."""
+
 SHARE = 8
 """Of the memory, one part of so many is what a piece has at most."""
 
@@ -61,10 +64,13 @@ class PieceSizes:
 
     A larger one begins where smaller ones could end a whole number of larger ones: so an object can be made of equal
     parts.
+
+    :ivar uneven: whether the store makes an object of parts of any size.
     """
 
     smallest: int
     budget: Budget
+    uneven: bool = False
 
     @property
     def larger(self) -> int:
@@ -78,7 +84,14 @@ class PieceSizes:
 
     def at(self, offset: int) -> int:
         """Of the piece that begins at ``offset``."""
-        return self.larger if offset and offset % self.larger == 0 and self._is_free else self.smallest
+        begins = offset >= self.larger and (self.uneven or offset % self.larger == 0)
+        return self.larger if begins and self._is_free else self.smallest
+
+    @property
+    def least(self) -> int:
+        """Of the piece that ends what is stored of an upload: what is less stands in its record, and is sent once more
+        when it goes on."""
+        return self.smallest // LITTLE if self.uneven else self.smallest
 
     def part(self, offset: int, length: int | None) -> int:
         """Of the part of an object that begins at ``offset``, where parts need not be equal. The last ones are small:
@@ -180,17 +193,34 @@ class Parts:
         """
         self._buffer = buffer
 
-    async def shed(self, size: int) -> None:
-        """Send the rest in parts of ``size`` bytes, but for what is behind them."""
+    async def shed(self, size: int, least: int) -> None:
+        """Send the rest in parts of ``size`` bytes, but for what is behind them if that is less than ``least``; wait
+        until all that was sent has arrived.
+
+        :raises Exception: some of it did not.
+        """
+        self._check()
         if self._buffer is None:
-            return
+            return await self.settled()
         content = self._buffer.content
-        views = [content[at : at + size] for at in range(0, len(content) - size, size)]
+        views = [content[at : at + size] for at in range(0, len(content), size)]
+        if views and len(views[-1]) < least:
+            views.pop()
         first, self.count = self.count, self.count + len(views)
-        await together(
-            *(Deferred.fromCoroutine(self._send(first + each, [view])) for each, view in enumerate(views))
-        )
-        self._buffer.shift(size * len(views))
+        sending = [Deferred.fromCoroutine(self._send(first + each, [view])) for each, view in enumerate(views)]
+        await together(*sending, Deferred.fromCoroutine(self.settled()))
+        self._buffer.shift(sum(map(len, views)))
+        return None
+
+    async def end(self) -> None:
+        """Send the rest as the last part, and wait until all has arrived.
+
+        :raises Exception: some of it did not.
+        """
+        self._check()
+        if self._buffer is not None:
+            await self._depart(self._buffer)
+        await self.settled()
 
     async def settled(self) -> None:
         """Wait until all that was sent has arrived.

@@ -34,18 +34,18 @@ QUARANTINE = ".quarantine"
 @implementer(IDistant)
 class ObjectStorage:
     """:param prefix: of all keys, with a slash at its end unless it is empty.
-    :param part_size: bytes of one part of a large object.
+    :param pieces: how large those of uploads are.
     """
 
     def __init__(
-        self, objects: Objects, large: Large, budget: Budget, runner: Runner, prefix: str, part_size: int
+        self, objects: Objects, large: Large, budget: Budget, runner: Runner, prefix: str, pieces: PieceSizes
     ) -> None:
         self._objects = objects
         self._large = large
         self.budget = budget
         self._runner = runner
         self._prefix = prefix
-        self._sizes = PieceSizes(part_size, budget)
+        self._sizes = pieces
 
     def _whole(self, key: str) -> str:
         """:raises StorageFailed: no key; nothing else gets to the store."""

@@ -142,8 +142,9 @@ class SessionWriter(_Writer):
 
     @deferred
     async def sync(self) -> int:
-        await self._parts.settled()
-        await self._parts.shed(self._sizes.smallest)        # whoever goes on reads what is behind the last piece
+        # What is behind the last piece is read by whoever goes on. What is no more than one is one object in the end.
+        least = self._sizes.least if self._runs else self._sizes.smallest + 1
+        await self._parts.shed(self._sizes.smallest, least)
         await self._record(self._whole())
         return self.offset
 
@@ -214,14 +215,12 @@ class DirectWriter(_Writer):
     async def commit(self, key: str) -> None:
         if f"{self._prefix}{key}" != self._key:
             raise StorageFailed(f"{key} is not the key that this was written for")
-        await self._parts.settled()
-        rest = list(self._parts.rest)
         if self._parts.count:
-            await self._send(self._parts.count, rest)
+            await self._parts.end()
             await self._upload.complete(self.offset)
             self._was_begun = False
         else:
-            await self._large.publish(self._key, rest)
+            await self._large.publish(self._key, self._parts.rest)
         await self._parts.stop()
 
     @deferred

@@ -25,6 +25,7 @@ from docker_registry.storage.http import Http, Patience
 from docker_registry.storage.interface import IClaims, IDirect, ILeftovers, IRedirects, IStorage, Leftover
 from docker_registry.storage.objects.budget import Budget
 from docker_registry.storage.objects.claiming import claim
+from docker_registry.storage.objects.parts import PieceSizes
 from docker_registry.storage.objects.storage import ObjectStorage
 from docker_registry.storage.objects.store import Refused
 from docker_registry.storage.retries import Retries
@@ -74,7 +75,8 @@ class S3Storage(ObjectStorage):
         client = Client(self._http, settings, keys, retries or Retries(reactor), now)
         self.bucket = Bucket(client, runner, settings.object_headers)
         budget = Budget(settings.memory, reactor, "s3_memory")
-        super().__init__(self.bucket, Joined(self.bucket), budget, runner, settings.prefix, settings.part_size)
+        pieces = PieceSizes(settings.part_size, budget)
+        super().__init__(self.bucket, Joined(self.bucket), budget, runner, settings.prefix, pieces)
 
     # Reading
 

@@ -22,6 +22,7 @@ from docker_registry.storage.http import Answer, Http
 from docker_registry.storage.interface import IClaims, IDirect, ILeftovers, IReader, IRedirects, IStorage, Leftover
 from docker_registry.storage.objects.budget import Budget
 from docker_registry.storage.objects.claiming import claim
+from docker_registry.storage.objects.parts import PieceSizes
 from docker_registry.storage.objects.reader import PiecesReader
 from docker_registry.storage.objects.storage import ObjectStorage
 from docker_registry.storage.objects.store import Head
@@ -75,7 +76,8 @@ class SwiftStorage(ObjectStorage):
         self.container = Container(client, runner)
         self.large = Segmented(self.container, Groups(self.container, settings.prefix))
         budget = Budget(settings.memory, clock, "swift_memory")
-        super().__init__(self.container, self.large, budget, runner, settings.prefix, settings.segment_size)
+        pieces = PieceSizes(settings.segment_size, budget, uneven=True)
+        super().__init__(self.container, self.large, budget, runner, settings.prefix, pieces)
 
     # Reading
 
