@@ -21,8 +21,8 @@ DELAY = 0.9
 LAST = 5.0
 """Seconds in which the last lines must be written."""
 
-BATCH = 256 << 10
-"""Bytes that are written without waiting for more."""
+BATCH = 1 << 20
+"""Bytes that are written without waiting for more: each time takes the interpreter from who serves requests."""
 
 MOST = 4 << 20
 """Bytes that wait while the file takes none; lines beyond are lost, and counted."""

@@ -31,7 +31,7 @@ class ActionCounts:
         """Add what was counted since to the table."""
         own = self._own
         for action, timing in self._timings.items():
-            numbers = timing.numbers
+            numbers = timing.take()
             if not any(numbers):
                 continue
             number = ACTIONS.index(action)
@@ -39,4 +39,3 @@ class ActionCounts:
             for column, count in enumerate(numbers[:-1], first):
                 own[column] += count
             own[ACTION_ERRORS.at(self._driver, number)] += numbers[-1]
-            numbers[:] = [0] * len(numbers)

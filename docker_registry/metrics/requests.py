@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from operator import itemgetter
+from collections.abc import Sequence
 
 from docker_registry.metrics.families import (
     CODES,
@@ -24,7 +23,7 @@ from docker_registry.metrics.families import (
     SIZES,
 )
 from docker_registry.metrics.table import Table
-from docker_registry.web.gathering import Ended, Fields
+from docker_registry.web.gathering import Alike, Fields
 from docker_registry.web.site import Site
 
 V2 = {
@@ -63,11 +62,6 @@ _OTHER_AT = _CODE_AT[OTHER]
 _SIZES = tuple(map(int, SIZES))
 _DURATION_SUM = len(DURATIONS) + 1
 _SIZE_SUM = len(SIZES) + 1
-_Kind = tuple[str, str, int, int, int]
-_kind: Callable[[Fields], _Kind] = itemgetter(
-    *map(Ended._fields.index, ("route", "method", "status", "received", "sent"))
-)
-_seconds: Callable[[Fields], float] = itemgetter(Ended._fields.index("seconds"))
 
 
 def handler(route: str, method: str) -> tuple[str, str]:
@@ -90,29 +84,27 @@ class RequestCounts:
 
     def told(self, ended: Sequence[Fields]) -> None:
         """Count requests that have ended: those that differ in their time only, together."""
-        alike: defaultdict[_Kind, list[float]] = defaultdict(list)
-        for each in ended:
-            alike[_kind(each)].append(_seconds(each))
-        for kind, seconds in alike.items():
-            self._count(*kind, seconds)
+        taken: defaultdict[Alike, list[float]] = defaultdict(list)
+        for what, _, _, seconds in ended:
+            taken[what].append(seconds)
+        for what, times in taken.items():
+            self._count(what, times)
 
-    def _count(
-        self, route: str, method: str, status: int, received: int, sent: int, seconds: Sequence[float]
-    ) -> None:
-        own = self._own
-        columns = self._columns.get((route, method))
+    def _count(self, what: Alike, seconds: Sequence[float]) -> None:
+        own, kind = self._own, (what.route, what.method)
+        columns = self._columns.get(kind)
         if columns is None:
-            columns = self._columns[route, method] = _columns(route, method)
+            columns = self._columns[kind] = _columns(*kind)
         counts, durations, bodies, answers = columns
         number = len(seconds)
-        own[counts + _CODE_AT.get(status or GONE, _OTHER_AT)] += number
+        own[counts + _CODE_AT.get(what.status or GONE, _OTHER_AT)] += number
         if max(seconds) <= DURATIONS[0]:            # as of most that are answered from memory
             own[durations] += number
         else:
             for bucket, count in Counter([bisect_left(DURATIONS, each) for each in seconds]).items():
                 own[durations + bucket] += count
         own[durations + _DURATION_SUM] += int(sum(seconds) * NANOSECONDS)
-        for column, size in ((bodies, received), (answers, sent)):
+        for column, size in ((bodies, what.received), (answers, what.sent)):
             own[column + bisect_left(_SIZES, size)] += number
             own[column + _SIZE_SUM] += size * number
 

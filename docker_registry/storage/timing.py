@@ -19,24 +19,35 @@ class Timing:
     """How long one action took, each time.
 
     :param bounds: of the buckets, in nanoseconds.
-    :ivar numbers: what took no longer than each bound and longer than the one before, and one of what took longer than
-        all; then nanoseconds; then what failed, otherwise than by finding nothing.
     """
 
-    __slots__ = ("_bounds", "_errors", "_shortest", "_total", "numbers")
+    __slots__ = ("_bounds", "_errors", "_long", "_nanoseconds", "_short", "_shortest")
 
     def __init__(self, bounds: tuple[int, ...]) -> None:
         self._bounds = bounds
         self._shortest = bounds[0]
-        self._total, self._errors = len(bounds) + 1, len(bounds) + 2
-        self.numbers = [0] * (len(bounds) + 3)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._short = self._nanoseconds = self._errors = 0
+        self._long = [0] * len(self._bounds)
 
     def ended(self, began: int) -> None:
         """An action has, that began then, by `perf_counter_ns`."""
         took = perf_counter_ns() - began
-        numbers = self.numbers
-        numbers[0 if took <= self._shortest else bisect_left(self._bounds, took)] += 1
-        numbers[self._total] += took
+        self._nanoseconds += took
+        if took <= self._shortest:                  # as most that are read from memory
+            self._short += 1
+        else:
+            self._long[bisect_left(self._bounds, took) - 1] += 1
+
+    def take(self) -> list[int]:
+        """What was counted since this was called last: what took no longer than each bound and longer than the one
+        before, and one of what took longer than all; then nanoseconds; then what failed, otherwise than by finding
+        nothing."""
+        taken = [self._short, *self._long, self._nanoseconds, self._errors]
+        self._begin()
+        return taken
 
     def until(self, answer: Deferred[R], began: int) -> Deferred[R]:
         """``answer``; the action ends when it fires."""
@@ -45,7 +56,7 @@ class Timing:
     def _came(self, result: R, began: int) -> R:
         self.ended(began)
         if isinstance(result, Failure) and result.check(NotFound) is None:
-            self.numbers[self._errors] += 1
+            self._errors += 1
         return result
 
 

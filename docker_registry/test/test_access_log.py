@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +100,11 @@ class FormTests(FormCase):
 
     def test_one_that_cannot_be_written(self) -> None:
         """Those that are logged together with it are."""
-        def form(fields: Fields) -> bytes:
-            ended = Ended(*fields)
-            if ended.target == b"/bad":
+        def form(ended: Sequence[Fields]) -> list[bytes]:
+            targets = [Ended(*each).what.target for each in ended]
+            if b"/bad" in targets:
                 raise ValueError("no form")
-            return ended.target + b"\n"
+            return [target + b"\n" for target in targets]
 
         log = AccessLog(form, self.lines.extend)
         self.site._finished = [Gathered(self.clock, [log.told]).finished]

@@ -34,10 +34,12 @@ from docker_registry.metrics.families import (
 from docker_registry.metrics.requests import V1, V2, RequestCounts, handler
 from docker_registry.metrics.table import Axis, Columns, Table, memory, observe
 from docker_registry.registry import events
+from docker_registry.storage import timing
 from docker_registry.storage.interface import IStorage
 from docker_registry.storage.local import LocalStorage
 from docker_registry.storage.memory import MemoryStorage
 from docker_registry.storage.timed import timed_storage
+from docker_registry.storage.timing import Timing
 from docker_registry.test.process_case import ProcessCase
 from docker_registry.test.registry_case import Direct
 from docker_registry.test.storage_contract import StorageContract
@@ -366,6 +368,19 @@ class TimedTests(SynchronousTestCase):
     def test_every_action_has_a_column(self) -> None:
         methods = {*IStorage.names(), "write", "sync", "commit"} - {"start", "close"}
         self.assertEqual(set(ACTIONS), methods)
+
+
+class TimingTests(SynchronousTestCase):
+    def test_buckets(self) -> None:
+        """As long as a bound is below it; each is taken once."""
+        now = 1000
+        self.patch(timing, "perf_counter_ns", lambda: now)
+        found = Timing((10, 20))
+        for took in (0, 10, 11, 20, 21, 500):
+            found.ended(now - took)
+        found.until(fail(StorageFailed("x")), now - 3).addErrback(lambda _: None)
+        self.assertEqual(found.take(), [3, 2, 2, 565, 1])
+        self.assertEqual(found.take(), [0, 0, 0, 0, 0])
 
 
 class DaemonTests(ProcessCase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
 
 from twisted.internet.defer import Deferred
 
@@ -30,9 +31,10 @@ class GatheringTests(SiteCase):
         self.assertEqual(self.batches, [])
         self.clock.advance(DELAY)
         (batch,) = self.batches
-        self.assertEqual([each.target for each in batch], [b"/a", b"/b"])
+        self.assertEqual([each.what.target for each in batch], [b"/a", b"/b"])
         self.assertEqual(
-            [(each.id, each.status, each.sent) for each in batch], [(each.id, 200, 3) for each in self.requests]
+            [(each.id, each.what.status, each.what.sent) for each in batch],
+            [(each.id, 200, 3) for each in self.requests],
         )
 
     def test_soon(self) -> None:
@@ -57,8 +59,21 @@ class GatheringTests(SiteCase):
         self.requests[0].status = 500
         self.gathered.hand_on()
         (each,) = self.batches[0]
-        self.assertEqual((each.status, each.received, each.referrer, len(each.agent)), (200, 2, b"http://r/", KEPT))
-        self.assertFalse(any(isinstance(value, Request) for value in each))
+        what = each.what
+        self.assertEqual((what.status, what.received, what.referrer, len(what.agent)), (200, 2, b"http://r/", KEPT))
+        self.assertFalse(any(isinstance(value, Request) for value in (*each, *astuple(what))))
+
+    def test_alike(self) -> None:
+        """What requests have in common is there once; what differs in anything is not alike."""
+        self.send(get("/a") + get("/a") + get("/b") + get("/a", "User-Agent: a") + get("/a", "Referer: a"))
+        self.gathered.hand_on()
+        self.assertEqual(len({each.id for each in self.batches[0]}), 5)
+        first, same, *others = (each.what for each in self.batches[0])
+        self.assertIs(first, same)
+        self.assertEqual(
+            [(each.target, each.agent, each.referrer) for each in (first, *others)],
+            [(b"/a", b"", b""), (b"/b", b"", b""), (b"/a", b"a", b""), (b"/a", b"", b"a")],
+        )
 
     def test_stopping(self) -> None:
         self.send(get("/a"))

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from twisted.logger import Logger
 
 from docker_registry.query_secrets import is_secret
-from docker_registry.web.gathering import Fields
+from docker_registry.web.gathering import REMEMBERED, Alike, Fields
 
 LONGEST = 512
 """Bytes of a field that a client fills: agent, referrer, user."""
@@ -25,10 +25,7 @@ LONGEST_TARGET = 1024
 GONE = 499
 """The status of a request whose client went away before it was answered, as nginx has it."""
 
-REMEMBERED = 512
-"""Requests, as far as they are alike, whose form is kept."""
-
-Form = Callable[[Fields], bytes]
+Form = Callable[[Sequence[Fields]], list[bytes]]
 
 _UNSAFE = re.compile(rb"[^ !#-\[\]-~]")
 _LOGIN = re.compile(rb"//[^/?#\s]*@")
@@ -47,59 +44,73 @@ class AccessLog:
 
     def told(self, ended: Sequence[Fields]) -> None:
         """Of requests that have ended."""
-        form, lines = self._form, list[bytes]()
-        for each in ended:
-            try:
-                lines.append(form(each))
-            except Exception:
-                self.log.failure("request {request} could not be logged", request=each[0])
+        try:
+            lines = self._form(ended)
+        except Exception:
+            lines = [line for each in ended for line in self._alone(each)]
         self._write(lines)
 
+    def _alone(self, each: Fields) -> list[bytes]:
+        """One of those that could not all be written."""
+        try:
+            return self._form([each])
+        except Exception:
+            self.log.failure("request {request} could not be logged", request=each[1])
+            return []
 
-def combined(ended: Fields) -> bytes:
+
+def combined(ended: Sequence[Fields]) -> list[bytes]:
     """The combined form of Apache and nginx, and after it the id of the request and the seconds that it took."""
-    request, client, user, method, target, version, _, status, _, sent, referrer, agent, started, seconds = ended
-    who, what = _combined(client, user, method, target, version, status, sent, referrer, agent)
-    time = _common_time(int(started + seconds))
-    return f"{who}{time}{what}{request} {seconds:.6f}\n".encode("ascii")
+    lines: list[bytes] = []
+    starts: dict[Alike, str] = {}               # of lines of one second
+    begin = end = 0.0
+    for what, request, started, seconds in ended:
+        if not begin <= started + seconds < end:
+            begin, starts = (started + seconds) // 1, {}
+            end = begin + 1
+        start = starts.get(what)
+        if start is None:
+            before, after = _around_time(what)
+            start = starts[what] = f"{before}{_common_time(int(begin))}{after}"
+        lines.append(f"{start}{request} {seconds:.6f}\n".encode("ascii"))
+    return lines
 
 
-def as_json(ended: Fields) -> bytes:
-    """An object; what is not known is ``null``."""
-    request, client, user, method, target, version, route, status, _, sent, referrer, agent, started, seconds = ended
-    what, origin = _json(client, user, method, target, version, route, status, sent, referrer, agent)
+def as_json(ended: Sequence[Fields]) -> list[bytes]:
+    """An object each; what is not known is ``null``."""
+    return [_object(each).encode("ascii") for each in ended]
+
+
+def _object(ended: Fields) -> str:
+    what, request, started, seconds = ended
     end = started + seconds
+    asked, origin = _json(what)
     return (
-        f'{{"time": "{_iso_time(int(end))}.{int(end % 1 * 1e6):06}Z", "request": "{request}", {what}'
+        f'{{"time": "{_iso_time(int(end))}.{int(end % 1 * 1e6):06}Z", "request": "{request}", {asked}'
         f'"seconds": {seconds:.6f}, {origin}}}\n'
-    ).encode("ascii")
+    )
 
 
 # What is the same in many lines is made once.
 
 
 @lru_cache(REMEMBERED)
-def _combined(
-    client: str, user: str | None, method: str, target: bytes, version: str, status: int, sent: int, referrer: bytes,
-    agent: bytes,
-) -> tuple[str, str]:
+def _around_time(what: Alike) -> tuple[str, str]:
     """What stands before the time, and between that and the id."""
-    line = f"{method} {_text(shown_target(target))} HTTP/{version}" if target else "-"
-    origin = " ".join(f'"{_text(_without_secrets(each)[:LONGEST]) or "-"}"' for each in (referrer, agent))
-    return f"{_name(client)} - {_name(user or '-')} [", f'] "{line}" {status or GONE} {sent} {origin} '
+    line = f"{what.method} {_text(shown_target(what.target))} HTTP/{what.http_version}" if what.target else "-"
+    origin = " ".join(f'"{_text(_without_secrets(each)[:LONGEST]) or "-"}"' for each in (what.referrer, what.agent))
+    who = f"{_name(what.client)} - {_name(what.user or '-')}"
+    return f"{who} [", f'] "{line}" {what.status or GONE} {what.sent} {origin} '
 
 
 @lru_cache(REMEMBERED)
-def _json(
-    client: str, user: str | None, method: str, target: bytes, version: str, route: str, status: int, sent: int,
-    referrer: bytes, agent: bytes,
-) -> tuple[str, str]:
+def _json(what: Alike) -> tuple[str, str]:
     """What stands between the id and the seconds, and after them."""
-    who = f'"client": {quoted(client)}, "user": {quoted(user[:LONGEST]) if user else "null"}'
-    shown = quoted(shown_target(target).decode("ascii")) if target else "null"
-    line = f'{who}, "method": "{method}", "target": {shown}, "protocol": "HTTP/{version}"'
-    answer = f'"route": {quoted(route)}, "status": {status or GONE}, "bytes": {sent}, '
-    return f"{line}, {answer}", f'"referrer": {_field_json(referrer)}, "agent": {_field_json(agent)}'
+    who = f'"client": {quoted(what.client)}, "user": {quoted(what.user[:LONGEST]) if what.user else "null"}'
+    shown = quoted(shown_target(what.target).decode("ascii")) if what.target else "null"
+    line = f'{who}, "method": "{what.method}", "target": {shown}, "protocol": "HTTP/{what.http_version}"'
+    answer = f'"route": {quoted(what.route)}, "status": {what.status or GONE}, "bytes": {what.sent}, '
+    return f"{line}, {answer}", f'"referrer": {_field_json(what.referrer)}, "agent": {_field_json(what.agent)}'
 
 
 def _name(text: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -44,7 +45,8 @@ class BadPath(Exception):
     """A path that means nothing: not UTF-8, or with an escaped slash or NUL in a segment."""
 
 
-class Match(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Match:
     """:ivar rule: as Klein was given it.
     :ivar endpoint: for `Klein.execute_endpoint`.
     :ivar arguments: the path's variables; the same object for every request of the path, not to be changed.
