@@ -136,6 +136,25 @@ class RaceTests(GlanceCase):
         assert found is not None
         return found
 
+    async def test_put_again_while_it_is_deleted(self) -> None:
+        """What is there is deleted when it has just been found to be whole: then it is sent again."""
+        await self.storage.put(KEY, CONTENT)
+        verify = self.shelf.verify
+
+        async def deleted(key: str, record: Record, anew: bool = False) -> None:
+            await verify(key, record, anew=anew)
+            self.shelf.verify = verify              # type: ignore[method-assign]
+            await self.storage.delete(KEY)
+
+        self.shelf.verify = deleted                 # type: ignore[assignment]
+        await self.storage.put(KEY, CONTENT)
+        self.assertEqual(self.shelf.verify, verify)
+        record = await self.storage.records.find(KEY)
+        assert record is not None
+        await self.shelf.verify(KEY, record[0], anew=True)
+        self.assertEqual(await self.storage.get(KEY), CONTENT)
+        self.assertNotIn(record[0].image, await self.storage.records.given_up())
+
     async def test_leftovers_of_others(self) -> None:
         """Nobody else's image is one, whatever a list says; nor is one whose record cannot be read."""
         images = self.images()

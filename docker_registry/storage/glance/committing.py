@@ -128,7 +128,13 @@ class Committing:
                 sum.hash.update(content)
             return Load([content], len(content), sum)
 
-        record = await self._held(key, content) or await self._shelved(key, load)
+        held = await self._held(key, content)
+        if held is not None:
+            async with self.turns.held(key):
+                if await self._is_recorded(key, held):      # nobody has deleted it meanwhile
+                    await self.record(key, held)
+                    return
+        record = await self._shelved(key, load)
         async with self.turns.held(key):
             if record is not None:
                 await self.record(key, record)
@@ -151,6 +157,13 @@ class Committing:
             self.log.debug("{key} is put anew: {error}", key=key, error=error)
             return None
         return found[0]
+
+    async def _is_recorded(self, key: str, record: Record) -> bool:
+        try:
+            found = await self._records.find(key)
+        except Damaged:
+            return False
+        return found is not None and found[0] == record
 
     async def publish(self, key: str, writer: IWriter, source: str, sending: Sending | None, sum: Sum | None) -> None:
         """What was written to the alternate store.
