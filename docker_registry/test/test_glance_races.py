@@ -146,7 +146,7 @@ class RaceTests(GlanceCase):
             self.shelf.verify = verify              # type: ignore[method-assign]
             await self.storage.delete(KEY)
 
-        self.shelf.verify = deleted                 # type: ignore[assignment]
+        self.shelf.verify = deleted                 # type: ignore[method-assign]
         await self.storage.put(KEY, CONTENT)
         self.assertEqual(self.shelf.verify, verify)
         record = await self.storage.records.find(KEY)
