@@ -20,6 +20,7 @@ from docker_registry.registry.catalogue import Catalogue
 from docker_registry.registry.events import BlobMounted, Events
 from docker_registry.registry.recent import Recent
 from docker_registry.storage import layout
+from docker_registry.storage.asking import whole
 from docker_registry.storage.files import SmallReader
 from docker_registry.storage.interface import IDistant, IReader, IRedirects, IStorage, Stat
 
@@ -125,13 +126,7 @@ class Blobs:
         """
         if offset or reader.size > SMALL or not IDistant.providedBy(self._storage) or self._small.get(digest):
             return reader
-        parts = []
-        try:
-            while part := await reader.read(SMALL):
-                parts.append(part)
-        finally:
-            reader.close()
-        content = b"".join(parts)
+        content = await whole(reader, layout.blob(digest))
         if Digest.of(content, digest.algorithm) != digest:
             await self._lost(digest, Damaged(layout.blob(digest)))
             raise BlobUnknown(str(digest))

@@ -38,6 +38,7 @@ from docker_registry.registry.recent import Recent
 from docker_registry.registry.settings import Settings
 from docker_registry.registry.tags import Tags
 from docker_registry.storage import layout
+from docker_registry.storage.asking import pages
 from docker_registry.storage.interface import IStorage
 from docker_registry.threads import Runner
 
@@ -171,8 +172,7 @@ class Manifests:
         """All manifests that the repository holds."""
         found: list[Digest] = []
         for algorithm in ALGORITHMS:
-            after = ""
-            while entries := await self._storage.list(layout.revisions(repository, algorithm), after=after):
+            async for entries in pages(self._storage, layout.revisions(repository, algorithm)):
                 digests = [Digest(algorithm, entry.name) for entry in entries if entry.is_prefix]
                 for at in range(0, len(digests), SLICE):
                     some = digests[at : at + SLICE]
@@ -180,7 +180,6 @@ class Manifests:
                         *(self._storage.stat(layout.revision_link(repository, digest)) for digest in some)
                     )
                     found += [each for each, link in zip(some, links, strict=True) if not isinstance(link, NotFound)]
-                after = entries[-1].name
         return found
 
     # Reading

@@ -15,6 +15,7 @@ from docker_registry.errors import Damaged, NameInvalid, NotFound
 from docker_registry.names import Repository, Tag, is_tag
 from docker_registry.registry.oldnames import OldNames, Place
 from docker_registry.storage import layout
+from docker_registry.storage.asking import is_there
 from docker_registry.storage.interface import Entry, IStorage, Stat
 
 SLICE = 100
@@ -188,7 +189,7 @@ class OldStore:
 
     async def is_private(self, repository: Repository) -> bool:
         for directory in await self._names.directories(repository):
-            if await self._is_there(layout.old_private(directory)):
+            if await is_there(self._storage, layout.old_private(directory)):
                 return True
         return False
 
@@ -247,21 +248,12 @@ class OldStore:
         except (NotFound, Damaged, ValueError, RecursionError):
             return None
 
-    async def _is_there(self, key: str) -> bool:
-        try:
-            await self._storage.stat(key)
-        except Damaged:
-            return True
-        except NotFound:
-            return False
-        return True
-
     async def _remove(self, key: str) -> bool:
         """Whether it was there; mostly it is not, and asking costs less than trying."""
-        is_there = await self._is_there(key)
-        if is_there:
+        was_there = await is_there(self._storage, key)
+        if was_there:
             await self._storage.delete(key)
-        return is_there
+        return was_there
 
 
 def _tag_in(entry: Entry) -> bool:

@@ -14,6 +14,7 @@ from docker_registry.names import Repository, UploadId
 from docker_registry.registry.catalogue import Catalogue
 from docker_registry.registry.uploads import Uploads
 from docker_registry.storage import layout
+from docker_registry.storage.asking import pages
 from docker_registry.storage.interface import ILeftovers, IStorage
 
 INTERVAL = 3600.0
@@ -101,10 +102,8 @@ class UploadPurge:
 
     async def _purge(self, repository: Repository) -> tuple[int, int]:
         gone = stayed = 0
-        after = ""
         last: UploadId | None = None
-        while entries := await self._storage.list(layout.uploads(repository), after=after, limit=PAGE):
-            after = entries[-1].name
+        async for entries in pages(self._storage, layout.uploads(repository), PAGE):
             for entry in entries:
                 try:
                     upload = layout.upload_called(entry.name)
@@ -130,9 +129,7 @@ class UploadPurge:
     async def _purge_layers(self) -> int:
         """Layers of protocol v1 whose push was cut off by the end of a process."""
         gone = 0
-        after = ""
-        while entries := await self._storage.list(layout.layer_uploads(), after=after, limit=PAGE):
-            after = entries[-1].name
+        async for entries in pages(self._storage, layout.layer_uploads(), PAGE):
             for entry in entries:
                 key = f"{layout.layer_uploads()}/{entry.name}"
                 (stat,) = await outcomes(self._storage.stat(key))

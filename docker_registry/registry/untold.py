@@ -14,6 +14,7 @@ from docker_registry.deferreds import outcomes, together
 from docker_registry.errors import Damaged, ImageIdInvalid, NameInvalid, NotFound, TagInvalid, expect
 from docker_registry.names import ImageId, Repository, Tag
 from docker_registry.storage import layout
+from docker_registry.storage.asking import is_there, pages
 from docker_registry.storage.interface import IStorage
 
 SLICE = 100
@@ -33,13 +34,7 @@ class Untold:
 
     async def has(self, repository: Repository, tag: Tag) -> bool:
         """Whether the tag waits."""
-        try:
-            await self._storage.stat(layout.awaited_by_tag(repository, tag))
-        except Damaged:
-            return True
-        except NotFound:
-            return False
-        return True
+        return await is_there(self._storage, layout.awaited_by_tag(repository, tag))
 
     async def forget(self, repository: Repository, tag: Tag) -> None:
         """It is told, or will never be. Costs no writing if the tag does not wait."""
@@ -56,8 +51,8 @@ class Untold:
 
     async def take(self, image: ImageId) -> AsyncIterator[tuple[Repository, Tag]]:
         """The tags that waited for ``image``; they are noted there no more."""
-        place, after = layout.image_awaited(image), ""
-        while entries := await self._storage.list(place, after=after, limit=SLICE):
+        place = layout.image_awaited(image)
+        async for entries in pages(self._storage, place, SLICE):
             keys = [f"{place}/{entry.name}" for entry in entries]
             for found in await outcomes(*(self._storage.get(key) for key in keys)):
                 expect(found, NotFound, Damaged)
@@ -66,7 +61,6 @@ class Untold:
                     with suppress(NameInvalid, TagInvalid):
                         yield Repository.parse(repository), Tag.parse(tag)
             await self._remove(*keys)
-            after = entries[-1].name
 
     async def _remove(self, *keys: str) -> None:
         for found in await outcomes(*(self._storage.delete(key) for key in keys)):

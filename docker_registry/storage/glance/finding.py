@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from docker_registry.deferreds import deferred
 from docker_registry.errors import Damaged, NotFound, StorageError, StoreUnavailable
+from docker_registry.storage.asking import whole
 from docker_registry.storage.glance.diversion import Diversion
 from docker_registry.storage.glance.errors import Deactivated
 from docker_registry.storage.glance.records import Record, Records
@@ -48,14 +49,7 @@ class Finding:
         async def read(record: Record, modified: float) -> bytes:
             if record.size > SMALL:
                 raise Damaged(f"{key} has {record.size} bytes")
-            reader = await self._open_image(key, record, modified, 0)
-            parts = []
-            try:
-                while part := await reader.read(SMALL):
-                    parts.append(part)
-            finally:
-                reader.close()
-            return b"".join(parts)
+            return await whole(await self._open_image(key, record, modified, 0), key)
 
         return await self._found(key, read, self._alternate.get)
 

@@ -20,11 +20,10 @@ from typing import Any, TypeVar
 from docker_registry.deferreds import at_most
 from docker_registry.errors import Damaged, NotFound
 from docker_registry.storage import layout
+from docker_registry.storage.asking import PAGE, is_there, pages, whole
 from docker_registry.storage.interface import IReader, IStorage
 
 T = TypeVar("T")
-
-PAGE = 1000
 
 AT_ONCE = 8
 """Notes that are written at the same time."""
@@ -84,13 +83,7 @@ class Records:
             reader: IReader = await self._alternate.open(layout.glance_image(key))
         except NotFound:
             return None
-        try:
-            content = b""
-            while part := await reader.read(reader.size):
-                content += part
-            return _parsed(Record, content, key), reader.modified
-        finally:
-            reader.close()
+        return _parsed(Record, await whole(reader, key), key), reader.modified
 
     async def put(self, key: str, record: Record) -> None:
         await self._alternate.put(layout.glance_image(key), _bytes(record))
@@ -128,11 +121,9 @@ class Records:
             record = None
         if record is not None:
             found.append(record[0])
-        after = ""
-        while entries := await self._alternate.list(layout.glance_image(prefix), after, PAGE):
+        async for entries in pages(self._alternate, layout.glance_image(prefix)):
             for entry in entries:
                 found += await self._below(f"{prefix}/{entry.name}")
-            after = entries[-1].name
         return found
 
     # Given up
@@ -142,20 +133,11 @@ class Records:
         await self._alternate.put(layout.glance_given_up(image), b"")
 
     async def is_given_up(self, image: str) -> bool:
-        try:
-            await self._alternate.stat(layout.glance_given_up(image))
-        except NotFound:
-            return False
-        return True
+        return await is_there(self._alternate, layout.glance_given_up(image))
 
     async def given_up(self) -> set[str]:
         """All images of which that is noted, whether they are still there or not."""
-        found: set[str] = set()
-        after = ""
-        while entries := await self._alternate.list(layout.glance_given_up(), after, PAGE):
-            found.update(entry.name for entry in entries)
-            after = entries[-1].name
-        return found
+        return {entry.name async for entries in pages(self._alternate, layout.glance_given_up()) for entry in entries}
 
     async def forget_given_up(self, image: str, before: float | None = None) -> None:
         """It is gone, or is not given up after all.
@@ -211,11 +193,7 @@ class Records:
         await self._alternate.put(layout.glance_diverted(key), _bytes(Mark(key, secrets.token_hex(8), now)))
 
     async def is_marked(self, key: str) -> bool:
-        try:
-            await self._alternate.stat(layout.glance_diverted(key))
-        except NotFound:
-            return False
-        return True
+        return await is_there(self._alternate, layout.glance_diverted(key))
 
     async def unmark(self, mark: Mark) -> None:
         """Unless the key was written again."""
@@ -242,14 +220,12 @@ class Records:
 
     async def _all(self, kind: type[T], prefix: str) -> AsyncIterator[T]:
         """What cannot be read is passed over."""
-        after = ""
-        while entries := await self._alternate.list(prefix, after, PAGE):
+        async for entries in pages(self._alternate, prefix):
             for entry in entries:
                 try:
                     yield _parsed(kind, await self._alternate.get(f"{prefix}/{entry.name}"), entry.name)
                 except (NotFound, Damaged):
                     continue
-            after = entries[-1].name
 
 
 def _bytes(value: Any) -> bytes:

@@ -11,14 +11,15 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import directlyProvides, providedBy
 
 from docker_registry.deferreds import deferred
-from docker_registry.errors import Damaged, NotFound
+from docker_registry.errors import NotFound
 from docker_registry.storage import layout
+from docker_registry.storage.asking import whole
 from docker_registry.storage.glance.diversion import Diversion
 from docker_registry.storage.glance.images import Images
 from docker_registry.storage.glance.old import FILES, LAYER
 from docker_registry.storage.glance.oldimages import OldImages, listing
 from docker_registry.storage.glance.oldindex import OldIndex
-from docker_registry.storage.interface import SMALL, Entry, IExplores, IReader, IStorage, Stat
+from docker_registry.storage.interface import Entry, IExplores, IReader, IStorage, Stat
 
 Entries = list[Entry]
 
@@ -117,16 +118,8 @@ class _WithOld:
         except NotFound:
             if name != LAYER:
                 return await self._old.get(image, name)
-        reader = await self._old.open_layer(image, 0)
-        try:
-            if reader.size > SMALL:
-                raise Damaged(key)
-            parts = []
-            while part := await reader.read(SMALL):
-                parts.append(part)
-            return b"".join(parts)
-        finally:
-            reader.close()
+        return await whole(await self._old.open_layer(image, 0), key)
+
 
     @deferred
     async def _open(self, key: str, offset: int, image: str) -> IReader:
