@@ -26,23 +26,28 @@ PATIENCE = 60.0
 
 
 def _ports() -> Iterator[int]:
-    """None of those that the kernel gives to whoever asks for any: it would give them away before they are listened at.
-    Each process begins elsewhere."""
+    """None of those that the kernel gives to whoever asks for any: it would give them away before they are listened at;
+    and none from which servers/swift and servers/glance take theirs. Each process begins elsewhere."""
     ephemeral = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
-    ports = range(10_000, int(ephemeral[0])) or range(int(ephemeral[1]) + 1, 1 << 16)
+    ports = range(10_000, min(20_000, int(ephemeral[0]))) or range(int(ephemeral[1]) + 1, 1 << 16)
     at = os.getpid() * 7919 % len(ports)
     return cycle([*ports[at:], *ports[:at]])
 
 
 _free = _ports()
+_claims: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """One at which nobody listens, and that was not told before."""
+    """One at which nobody listens, and that was not told before, here or in another process that tests now."""
     for port in _free:
+        claim = socket.socket(socket.AF_UNIX)
         with socket.socket() as probe, suppress(OSError):
+            claim.bind(f"\0docker-registry-test-{port}")
             probe.bind(("127.0.0.1", port))
+            _claims.append(claim)                       # it is held until this process ends, however it does
             return port
+        claim.close()
     raise AssertionError
 
 
