@@ -24,6 +24,7 @@ class Notifier:
         name = environ.get("NOTIFY_SOCKET", "")
         self._address = f"\0{name[1:]}" if name.startswith("@") else name
         self.patience = _watchdog(environ) if name else 0.0
+        self._is_deaf = False                   # and an operator has been told
 
     @property
     def interval(self) -> float | None:
@@ -52,7 +53,11 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
                 sender.sendto(state.encode(), self._address)
         except OSError as error:
-            self.log.warn("systemd was not told {state}: {error}", state=state, error=error.strerror or error)
+            if not self._is_deaf:
+                self.log.warn("systemd was not told {state}: {error}", state=state, error=error.strerror or error)
+            self._is_deaf = True
+        else:
+            self._is_deaf = False
 
 
 def _watchdog(environ: Mapping[str, str]) -> float:

@@ -32,3 +32,22 @@ class NotifierTests(SynchronousTestCase):
             with capturedLogs() as said:
                 Notifier({"NOTIFY_SOCKET": name}).stopping()
             self.assertIn(reason, formatEvent(said[0]))
+
+    def test_complains_once(self) -> None:
+        """Until systemd hears again: a ping is due twice in each time that it waits."""
+        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.addCleanup(receiver.close)
+        name = f"docker-registry-test-deaf-{os.getpid()}"
+        notifier = Notifier({"NOTIFY_SOCKET": f"@{name}", "WATCHDOG_USEC": "4000000"})
+        with capturedLogs() as said:
+            notifier.ready()
+            notifier.ping()
+            notifier.ping()
+            self.assertEqual([formatEvent(each) for each in said], ["systemd was not told READY=1: Connection refused"])
+            receiver.bind(f"\0{name}")
+            notifier.ping()
+            receiver.close()
+            notifier.ping()
+            notifier.ping()
+        self.assertEqual([formatEvent(each) for each in said[1:]],
+                         ["systemd was not told WATCHDOG=1: Connection refused"])
