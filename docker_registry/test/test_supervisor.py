@@ -221,6 +221,7 @@ class SupervisorTests(SynchronousTestCase):
     def test_no_restart_would_mend_it(self) -> None:
         self.hands[0].end(78)
         self.assertEqual(self.process.status, 78)
+        self.assertEqual(self.lines()[-1], "no worker can serve as configured: see above")
 
     def test_goes_on_with_one(self) -> None:
         """As long as another one serves, the one that cannot is tried again, ever later."""

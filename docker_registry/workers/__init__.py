@@ -18,6 +18,7 @@ What workers share is on a `board` in memory; everything else they have from the
 among them (`docker_registry.service.web_limits`).
 
 A worker that ends is replaced, at once the first time and then ever later. When none of them comes as far as to serve,
-again and again, the parent gives up. A worker whose reactor does not answer is killed, and replaced; while there is one
-that does not answer, and is not killed yet, systemd's watchdog is not told that all is well.
+again and again or with a status that no restart would mend, the parent gives up. A worker whose reactor does not answer
+is killed, and replaced; while there is one that does not answer, and is not killed yet, systemd's watchdog is not told
+that all is well.
 """

@@ -213,8 +213,11 @@ class Supervisor(Daemon):
         place.ends += 1
         tired = status == EXIT_STATUS or all(each.failures >= TRIES for each in self._places)
         if tired and place.failures and not any(each.is_ready for each in self._places):
-            self.log.critical("the workers end again and again, the last one with status {status}: see above",
-                              status=status)
+            if status == EXIT_STATUS:
+                self.log.critical("no worker can serve as configured: see above")
+            else:
+                self.log.critical("the workers end again and again, the last one with status {status}: see above",
+                                  status=status)
             self._process.stop(EXIT_STATUS if status == EXIT_STATUS else 1)
             return
         pause = PAUSES[min(place.ends, len(PAUSES)) - 1]
