@@ -171,7 +171,8 @@ class Notifications:
 
     async def _serve(self) -> None:
         lock = await self._turn()
-        sending = [Deferred.fromCoroutine(sender.run()).addErrback(self._ended) for sender in self._senders]
+        works = [work for sender in self._senders for work in (sender.run, sender.look)]
+        sending = [Deferred.fromCoroutine(work()).addErrback(self._ended) for work in works]
         try:
             await outcomes(*sending)
         finally:

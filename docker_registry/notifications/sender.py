@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from docker_registry.errors import StoreUnavailable
@@ -23,6 +24,9 @@ BATCH_BYTES = 1 << 20
 
 POLL = 1.0
 """Seconds between two looks for what other processes have written."""
+
+LOOK = 2.0
+"""Seconds after which what waits is counted, whatever it waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +81,19 @@ class Sender:
                     self.waiting = await self._outbox.remove(entries)
                     self._succeeded(len(entries))
                 else:
-                    self.waiting = await self._outbox.count(self._endpoint.name)
                     await self._wait(self._fail(reason))
             except DatabaseFailed as error:
                 await self._wait(self._fail(str(error)))
+
+    async def look(self) -> None:
+        """Goes on until it is cancelled, beside `run`: an attempt and the rest after it may take long."""
+        while True:
+            try:
+                self.waiting = await self._outbox.count(self._endpoint.name)
+            except DatabaseFailed as error:
+                self.log.debug("webhook {name}: what waits is not known: {error}",
+                               name=self._endpoint.name, error=str(error))
+            await deferLater(self._clock, LOOK)
 
     def wake(self) -> None:
         """There is something new; who waits because of failures waits on."""

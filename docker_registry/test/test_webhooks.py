@@ -23,7 +23,7 @@ from docker_registry.names import ImageId, Repository, Tag
 from docker_registry.notifications import notifications as module
 from docker_registry.notifications.notifications import GATHERED, TURN, Notifications
 from docker_registry.notifications.outbox import Entry, Outbox
-from docker_registry.notifications.sender import BATCH, POLL, Endpoint
+from docker_registry.notifications.sender import BATCH, LOOK, POLL, Endpoint
 from docker_registry.notifications.wire import MEDIA_TYPE, MOST_BYTES, Facts, Source, facts, write
 from docker_registry.registry import events
 from docker_registry.registry.database import DatabaseFailed
@@ -257,13 +257,13 @@ class DeliveryTests(Case):
         self.hook.status = 500
         self.hear(told, 1)
         self.clock.advance(GATHERED)
-        self.assertEqual(told.waiting, 1)
         for number, pause in enumerate((1, 2, 4, 60, 60), 1):
             self.assertEqual(len(self.hook.requests), number)
             self.hear(told, 2)                                  # what is new does not hurry it
             self.clock.pump([pause / 2, pause / 4])
             self.assertEqual(len(self.hook.requests), number)
             self.clock.advance(pause / 4 + 0.01)
+        self.assertEqual(told.waiting, 6)
         self.hook.status = 204
         self.clock.advance(60)
         self.assertEqual(self.hook.sizes(), [1, 2, 2, 2, 2, 2])
@@ -293,6 +293,26 @@ class DeliveryTests(Case):
         pending, self.hook.pending = self.hook.pending, None
         pending.callback(None)
         self.assertEqual(self.hook.sizes(), [1, 1])
+
+    def test_how_many_wait(self) -> None:
+        """It is known while an attempt takes long, and while the next one is far; whoever has written them."""
+        told, other = self.started(), self.notifications()
+        self.hook.pending = Deferred()
+        self.hear(told, 1)
+        self.clock.advance(GATHERED)
+        self.hear(other, 2, 3)
+        self.clock.pump([GATHERED, LOOK])
+        self.assertEqual((len(self.hook.requests), told.waiting), (1, 3))
+        pending, self.hook.pending = self.hook.pending, None
+        self.hook.status = 500
+        pending.callback(None)
+        self.clock.pump([1, 2, 4])
+        self.hear(other, 4)
+        self.clock.pump([GATHERED, LOOK])
+        self.assertEqual((len(self.hook.requests), told.waiting), (4, 4))
+        self.hook.status = 200
+        self.clock.advance(60)
+        self.assertEqual((self.hook.sizes(), told.waiting), ([1, 2, 3, 4], 0))
 
     def test_no_request_waits(self) -> None:
         """Whatever the endpoint and the disk do."""
