@@ -143,6 +143,14 @@ class Table:
         """The numbers of one process."""
         return self._numbers[row * self._width : (row + 1) * self._width]
 
+    def vacate(self, row: int, families: Sequence[Family]) -> None:
+        """The process that had it has ended: what it was in the middle of is over, and what it has counted stays."""
+        numbers = self.of(row)
+        for family in families:
+            if family.kind == "gauge":
+                for column in range(family.first, family.first + family.size):
+                    numbers[column] = 0
+
     def settle(self) -> None:
         """Have this process count what it has not counted yet: it does so every second, and before sums are made."""
         for each in self.settling:

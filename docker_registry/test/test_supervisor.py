@@ -18,7 +18,16 @@ from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from docker_registry.metrics.families import COLUMNS, PID
+from docker_registry.metrics.families import (
+    COLUMNS,
+    CONNECTIONS,
+    DURATION,
+    IN_FLIGHT,
+    PENDING,
+    PID,
+    REACTOR_LAG,
+    REQUESTS,
+)
 from docker_registry.metrics.table import Table
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
@@ -266,6 +275,18 @@ class SupervisorTests(SynchronousTestCase):
         first.end(-9)
         self.assertTrue(other.is_busier())
         self.assertEqual(self.table.of(1)[PID.first], 0)
+
+    def test_what_it_was_in_the_middle_of_is_over(self) -> None:
+        """What it has counted stays, and so does all of the others, before another process has its row."""
+        first, _ = self.serving()
+        running = (IN_FLIGHT.at(3), IN_FLIGHT.first + IN_FLIGHT.size - 1, CONNECTIONS.first, PENDING.first)
+        counted = (REQUESTS.at(0, 0, 0), DURATION.at(0, 0), REACTOR_LAG.first)
+        for row in (1, 2):
+            for column in running + counted:
+                self.table.of(row)[column] = 7
+        first.end(-9)
+        self.assertEqual([self.table.of(1)[column] for column in running + counted], [0] * 4 + [7] * 3)
+        self.assertEqual([self.table.of(2)[column] for column in running + counted], [7] * 7)
 
     def test_what_it_left_is_settled_first(self) -> None:
         """What it was making is durable before another one counts in its row."""

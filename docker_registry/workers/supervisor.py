@@ -19,7 +19,7 @@ from docker_registry.daemon import LAST_STEPS, Daemon
 from docker_registry.deferreds import outcomes
 from docker_registry.errors import StorageError
 from docker_registry.listening import CannotStart
-from docker_registry.metrics.families import COLUMNS, PID
+from docker_registry.metrics.families import COLUMNS
 from docker_registry.metrics.table import Table, memory
 from docker_registry.process import Process, open_files
 from docker_registry.registry.shared import Shared
@@ -180,7 +180,7 @@ class Supervisor(Daemon):
                 self.log.info(line, **facts)            # somebody has sent it a SIGTERM
         self._board.ended(hand.number)
         if self._table is not None:
-            self._table.of(hand.number)[PID.first] = 0
+            self._table.vacate(hand.number, COLUMNS.families)
         if not place.is_ready:
             place.failures += 1
         settled = Deferred.fromCoroutine(self._settle(hand))
