@@ -377,7 +377,7 @@ class DaemonTests(ProcessCase):
         daemon, port = await self.started()
         await self.ask(port, "GET /v2/", "User-Agent: \u202egnp")
         await daemon.said.until(
-            r'127\.0\.0\.1 - - \[[^]]*\] "GET /v2/ HTTP/1\.1" 200 2 "-" "\\xE2\\x80\\xAEgnp" \w{16} 0\.\d+'
+            r'127\.0\.0\.1 - - \[[^]]*\] "GET /v2/ HTTP/1\.1" 200 2 "-" "\\xE2\\x80\\xAEgnp" \w{16} \d+\.\d+'
         )
         await self.stop(daemon)
 

@@ -82,10 +82,11 @@ class MailCase(ProcessCase):
         self.addCleanup(inbox.close)
         return inbox
 
-    def configure(self, port: int, host: str = "localhost", **others: object) -> None:
+    def configure(self, port: int, host: str = "localhost", header_timeout: int = 30, **others: object) -> None:
         options = {"smtp_login": "us", "smtp_password": PASSWORD, "smtp_secure": "auto", **others}
         self.write(
-            "x:\n  storage: memory\n  limits: {header_timeout: 1}\n  listen:\n    - 'tcp:0:interface=127.0.0.1'\n"
+            f"x:\n  storage: memory\n  limits: {{header_timeout: {header_timeout}}}\n"
+            "  listen:\n    - 'tcp:0:interface=127.0.0.1'\n"
             "    - 'ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem'\n  email_exceptions:\n"
             f"    smtp_host: {host}\n    smtp_port: {port}\n"
             "    from_addr: registry@example.com\n    to_addr: [ops@example.com, second@example.com]\n"
@@ -160,7 +161,7 @@ class MailTests(MailCase):
     async def test_strangers(self) -> None:
         """What they send, and what they leave in the middle, is in no mail; the first mail is of our own fault."""
         inbox = self.inbox()
-        self.configure(inbox.port)
+        self.configure(inbox.port, header_timeout=2)
         daemon, port = await self.broken()
         slow = await self.connect(port)
         slow.send(b"GET /v2/ HTTP/1.1\r\nHost: r\r\n")

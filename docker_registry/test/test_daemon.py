@@ -11,6 +11,7 @@ from pathlib import Path
 from twisted.internet.error import ConnectionRefusedError
 
 from docker_registry.deferreds import deferred
+from docker_registry.test.clients.daemon import free_port
 from docker_registry.test.process_case import (
     LISTENING,
     SERVE,
@@ -47,9 +48,7 @@ class StartTests(ProcessCase):
         systemd = Systemd()
         hears = reactor.listenUNIXDatagram(f"{self.directory}/notify", systemd)
         self.addCleanup(hears.stopListening)
-        listener = socket.create_server(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        listener.close()
+        port = free_port()
         daemon = self.twistd(
             f"--listen=tcp:{port}:interface=127.0.0.1", environ={"NOTIFY_SOCKET": f"{self.directory}/notify"}
         )

@@ -86,6 +86,7 @@ class SeenTests(WorkerCase):
     async def test_command(self) -> None:
         daemon, port = await self.seen()
         await self.ask(port)
+        await self.counted(1)
         asking = self.run_program(SERVE, ["status", "-c", "c.yml", "-f", "x", "--json"])
         self.assertEqual(await asking.ended, 0, asking.complained.seen)
         found = json.loads(asking.said.seen)
@@ -105,7 +106,7 @@ class SeenTests(WorkerCase):
         await self.appears(str(log), r"(?s)before.*before")
         log.rename(old)
         daemon.kill(signal.SIGHUP)
-        await daemon.said.until("reloaded: ")
+        await daemon.said.until(r"(?s)(reloaded: .*){3}")           # the parent is the first
         for asleep in (first, second):
             with self.only(asleep):
                 await self.ask(port, "GET /v2/after")

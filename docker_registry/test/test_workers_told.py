@@ -10,6 +10,7 @@ import stat
 from hashlib import sha256
 from pathlib import Path
 
+from twisted.internet.task import deferLater
 from twisted.web.server import Site
 
 from docker_registry.deferreds import deferred
@@ -96,15 +97,21 @@ class WebhookTests(ToldCase):
             names.append(f"r{round_}/last")
             await self.push(port, names[-1])
             await daemon.said.until("(?s)" + "it answered 503; they wait.*" * (round_ + 1))
+            await self.written(daemon, len(names))                  # who wrote it counts it a moment later
             os.kill(before, signal.SIGKILL)
             hook.status = 200
             await self.another(daemon, round_ + 1, before)
             await hook.until(len(names))
-        written = await self.metric(daemon, 'registry_notifications_events_total{type="Events"}')
-        self.assertEqual(written, len(names))
+        await self.written(daemon, len(names))
         await self.stop(daemon)
         self.assertEqual({event["target"]["repository"] for event in hook.events}, set(names))
         self.assertGreater(len({event["source"]["instanceID"] for event in hook.events}), 1)
+
+    async def written(self, daemon: Daemon, count: int) -> None:
+        """Wait until so many events are counted, and no more."""
+        while (found := await self.metric(daemon, 'registry_notifications_events_total{type="Events"}')) < count:
+            await deferLater(reactor, 0.02)
+        self.assertEqual(found, count)
 
     async def push(self, port: int, name: str) -> None:
         content = name.encode()
