@@ -14,6 +14,7 @@ from twisted.logger import textFileLogObserver
 from twisted.python import syslog
 from twisted.python.logfile import LogFile
 
+from docker_registry.logs.standard import StandardOutput
 from docker_registry.reloading import CannotReload
 
 _MODE = 0o640
@@ -40,7 +41,10 @@ def destination(reactor: Any, twistd: Mapping[str, Any], shared: bool) -> Destin
     if path == "-" and not twistd.get("nodaemon"):
         sys.exit("Daemons cannot log to stdout, exiting!")
     if path == "-" or (twistd.get("nodaemon") and not path):
-        return Destination(textFileLogObserver(sys.stdout))
+        if sys.stdout is None:                      # it was closed: what has its number now is something else
+            return Destination(lambda event: None)
+        out: Any = StandardOutput(sys.stdout.fileno())
+        return Destination(textFileLogObserver(out))
     path = os.path.abspath(path or "twistd.log")
     file: Any = SharedFile(path) if shared else _rotated(reactor, path)
     return Destination(textFileLogObserver(file), file.reopen)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import os
 import re
 from typing import Any
 
-from twisted.logger import Logger, textFileLogObserver
+from twisted.logger import Logger, globalLogPublisher, textFileLogObserver
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry import current
 from docker_registry.deferreds import deferred
+from docker_registry.logs import appending
 from docker_registry.logs.escaping import one_line
 from docker_registry.logs.events import safe
 from docker_registry.logs.redaction import Redactor
-from docker_registry.test.process_case import ProcessCase
+from docker_registry.logs.standard import StandardOutput
+from docker_registry.test.process_case import TWISTD, ProcessCase, Systemd, reactor
 
 BAD = [
     "a\r\nb", "\x1b[2J\x1b]0;owned\x07", "\0", "\x7f", "\x85\x9b1m", "\u2028\u2029", "\u202egnp.exe", "\u2066x\u2069",
@@ -167,6 +171,63 @@ class JSONTests(Case):
         self.assertEqual(json.loads(str(events[0]["log_legacy"]))["message"], "x\\n")
 
 
+class StandardTests(SynchronousTestCase):
+    """Of a pipe that takes little."""
+
+    def setUp(self) -> None:
+        self.patch(appending, "PATIENCE", 1)
+        self.reader, self.writer = small_pipe()
+        self.addCleanup(os.close, self.writer)
+        os.set_blocking(self.reader, False)
+        self.out = StandardOutput(self.writer)
+        observer = textFileLogObserver(self.out)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def read(self) -> bytes:
+        there = b""
+        try:
+            while part := os.read(self.reader, 1 << 16):
+                there += part
+        except BlockingIOError:
+            return there
+        return there
+
+    def test_nobody_reads(self) -> None:
+        """What there was room for is whole; how much is missing is said in the end, and nothing is after that."""
+        self.addCleanup(os.close, self.reader)
+        for number in range(100):
+            self.out.write(f"{number:099}\n")
+        first = self.read()
+        there = len(first) // 100
+        self.assertGreater(there, 10)
+        self.assertEqual(first, b"".join(b"%099d\n" % number for number in range(there)))
+        self.out.write("again\n")
+        self.out.write("and again\n")
+        said = f"{100 - there} events of this log were lost: "
+        self.assertRegex(self.read().decode(), rf"\Aagain\n\S+ .*#warn\] {said}.*\nand again\n\Z")
+
+    def test_in_the_middle_of_a_long_one(self) -> None:
+        """What is next begins a line."""
+        self.addCleanup(os.close, self.reader)
+        self.out.write("x" * 99_999 + "\n")
+        self.assertEqual({*self.read()}, {*b"x"})
+        self.out.write("next\n")
+        self.assertTrue(self.read().startswith(b"\nnext\n"))
+
+    def test_no_other_end(self) -> None:
+        os.close(self.reader)
+        self.out.write("x\n")
+        self.out.write("y\n")
+
+
+def small_pipe() -> tuple[int, int]:
+    """Where to read, and where to write."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 8192)
+    return reader, writer
+
+
 class DaemonTests(ProcessCase):
     """Over a real socket, in both formats."""
 
@@ -189,3 +250,25 @@ class DaemonTests(ProcessCase):
     async def test_text(self) -> None:
         for line in await self.lines("text"):
             self.assertRegex(line, r"^\d{4}-\d\d-\d\dT\S+ \[\S+\] [ -~]*$")
+
+    @deferred
+    async def test_nobody_reads_it(self) -> None:
+        """Requests are answered all the same."""
+        listen = f"'unix:{self.directory}/http'"
+        self.write(f"x: {{storage: memory, loglevel: debug, access_log: off, listen: [{listen}]}}")
+        reader, writer = small_pipe()
+        self.addCleanup(os.close, reader)
+        arguments = ["--nodaemon", "--pidfile=", "docker-registry", "--config=c.yml", "--flavor=x"]
+        systemd = Systemd()
+        hears = reactor.listenUNIXDatagram(f"{self.directory}/notify", systemd)
+        self.addCleanup(hears.stopListening)
+        environ = {"NOTIFY_SOCKET": f"{self.directory}/notify"}
+        daemon = self.run_program(TWISTD, arguments, environ, fds={0: "w", 1: writer, 2: "r"})
+        os.close(writer)
+        await systemd.told.until("READY=1")
+        for _ in range(100):
+            self.assertIn("200 OK", await self.ask(f"unix:{self.directory}/http"))
+        self.assertGreater(len(os.read(reader, 1 << 16)), 4000)
+        await self.ask(f"unix:{self.directory}/http")
+        await self.stop(daemon)
+        self.assertRegex(os.read(reader, 1 << 16).decode(), r"[1-9]\d* events of this log were lost")
