@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import gc
 import os
 import resource
 import signal
@@ -48,6 +49,15 @@ class Process:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._stopping = False
+
+    def settle(self) -> None:
+        """Have the garbage collector look at what there is by now once more, and never again.
+
+        Otherwise it does so in the middle of requests, and nothing else runs meanwhile: what was imported is 100 000
+        objects, and takes 40 to 60 ms.
+        """
+        gc.collect()
+        gc.freeze()
 
     def on_stop_signal(self, call: Callable[[], None]) -> None:
         """Have ``call`` made, by the reactor, for each SIGTERM and SIGINT. The reactor has to run already.

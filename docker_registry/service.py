@@ -75,6 +75,7 @@ class RegistryService(Daemon):
         await self._listen(self._site)
         if self._is_to_start:
             self._registry.start(self._periodic)
+            self._process.settle()
             self._say_ready()
             if self._notifier.interval:
                 self._pings.start(self._notifier.interval)

@@ -21,6 +21,23 @@ for _ in range(200):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - first)
 """
 
+_OBJECTS = """
+import gc, weakref
+from docker_registry.process import Process
+
+class Garbage:
+    pass
+
+gc.disable()
+garbage = Garbage()
+garbage.itself = garbage
+gone = weakref.ref(garbage)
+kept = [[] for _ in range(100_000)]
+del garbage
+Process(None).settle()
+print(gone() is None, len(gc.get_objects()))
+"""
+
 
 class MemoryTests(SynchronousTestCase):
     """The kernel has no new pages to find for each piece of a body."""
@@ -34,3 +51,13 @@ class MemoryTests(SynchronousTestCase):
     def faults(self, kept: bool) -> int:
         code = _PIECES.format(kept=kept)
         return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60).stdout)
+
+
+class ObjectsTests(SynchronousTestCase):
+    """The garbage collector does not hold the reactor up to look at what is there from the start."""
+
+    def test_settled(self) -> None:
+        command = [sys.executable, "-c", _OBJECTS]
+        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.split()
+        self.assertEqual(said[0], "True", "garbage goes first")
+        self.assertLess(int(said[1]), 1000)

@@ -91,6 +91,13 @@ class RecordedProcess(Process):
 
     status: int | None = None
 
+    def __init__(self, reactor: Any, events: list[str] | None = None) -> None:
+        super().__init__(reactor)
+        self._events = [] if events is None else events
+
+    def settle(self) -> None:
+        self._events.append("settled")
+
     def on_stop_signal(self, call: Callable[[], None]) -> None:
         self.signal = call
 
@@ -120,7 +127,7 @@ class Case(SynchronousTestCase):
         self.answer: Deferred[None] = Deferred()
         self.site = Site(self.reactor, self.handle, refusal=lambda *_: ([], b""), limits=Limits())
         self.endpoint = Endpoint(self.events)
-        self.process = RecordedProcess(self.reactor)
+        self.process = RecordedProcess(self.reactor, self.events)
         self.pool = ThreadPool(0, 1)
         self.systemd = self.listen_as_systemd()
         self.logged = EventLoggingObserver()
@@ -199,7 +206,7 @@ class StartTests(Case):
         service.startService()
         self.assertEqual((self.events, self.told()), (["store starts"], []))
         self.storage.starting.callback(None)
-        self.assertEqual(self.events, ["store starts", "port open"])
+        self.assertEqual(self.events, ["store starts", "port open", "settled"])
         self.assertEqual(self.told(), ["READY=1"])
         self.finish(service)
 
@@ -313,7 +320,8 @@ class StopTests(Case):
         self.finish(service)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(self.events, [
-            "a starts", "b starts", "store starts", "port open", "port closed", "store closed", "b stops", "a stops",
+            "a starts", "b starts", "store starts", "port open", "settled", "port closed", "store closed", "b stops",
+            "a stops",
         ])
 
     def test_idle(self) -> None:
