@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import cycle
@@ -23,6 +24,9 @@ T = TypeVar("T")
 
 PATIENCE = 60.0
 """Seconds until a daemon must have started, or stopped."""
+
+MARK = "until-here"
+"""In requests that are made to see them in the log."""
 
 
 def _ports() -> Iterator[int]:
@@ -166,16 +170,19 @@ class Ours(Registry):
 
     def requests(self, start: int = 0) -> list[tuple[str, str, int]]:
         """Method, target and status of each request that was answered, from line ``start`` of the log on."""
+        self.mark()
         found = []
         for line in list(self.daemon.output[start:]):
             match = re.search(r" ([A-Z]+) (/\S*) (\d{3}) \d+ bytes ", line)
-            if match is not None:
+            if match is not None and MARK not in match[2]:
                 found.append((match[1], match[2], int(match[3])))
         return found
 
     def mark(self) -> int:
-        """Where the log stands now."""
-        return len(self.daemon.output)
+        """Where the log stands when all is in it that one process has answered: its lines come a moment later."""
+        start, target = len(self.daemon.output), f"/v2/?{MARK}={uuid.uuid4()}"
+        self.request("GET", target)
+        return self.daemon.output.index(self.daemon.wait_for(re.escape(target), start), start) + 1
 
 
 class Theirs(Registry):

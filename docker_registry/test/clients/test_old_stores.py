@@ -376,8 +376,10 @@ class CrowdTests(OldStoreCase):
         with ThreadPoolExecutor(20) as clients:
             pulled = list(clients.map(self.get, paths))
         self.assertEqual(len({json.dumps(each) for each in pulled}), 4)
-        prepared = [line for line in self.registry.daemon.output if "prepared " in line]
         names = ("large", *(f"child{number}" for number in range(4)))
+        for name in names:
+            self.registry.daemon.wait_for(f"prepared .*{old_stores.id_of(name)}")
+        prepared = [line for line in self.registry.daemon.output if "prepared " in line]
         for name in names:
             self.assertEqual(len([line for line in prepared if old_stores.id_of(name) in line]), 1, name)
         self.assertEqual(len(prepared), len(names))

@@ -167,9 +167,10 @@ class UnitTests(SynchronousTestCase):
         """A place in the service's log: what `said` is to begin after."""
         return self.sh("journalctl --sync; journalctl --unit=docker-registry --lines=0 --show-cursor").split()[-1]
 
-    def said(self, begun: str) -> str:
-        """By the service since."""
-        return self.sh(f"journalctl --sync; journalctl --unit=docker-registry --output=cat --after-cursor='{begun}'")
+    def assertSaid(self, text: str, begun: str) -> None:
+        """By the service since, as soon as the journal has taken it."""
+        said = f"journalctl --sync; journalctl --unit=docker-registry --output=cat --after-cursor='{begun}'"
+        self.assertTrue(until(lambda: text in self.sh(said)), text)
 
     def drop_in(self, kind: str, *lines: str) -> None:
         """As ``systemctl edit`` makes one, for this test."""
@@ -211,7 +212,7 @@ class UnitTests(SynchronousTestCase):
             pusher.stdin.flush()
             self.assertTrue(until(lambda: re.search(IN_FLIGHT, self.curl("127.0.0.1:5001/metrics"), re.MULTILINE)))
             self.sh("systemctl stop --no-block docker-registry.service")
-            self.assertTrue(until(lambda: "requests in flight: 1" in self.said(begun)))
+            self.assertSaid("requests in flight: 1", begun)
             output, _ = pusher.communicate(bytes(1_000_000))
         self.assertEqual(output, b"202")
         self.assertEqual(until(lambda: self.state("ActiveState") == "inactive" and self.state("Result")), "success")
@@ -239,7 +240,7 @@ class UnitTests(SynchronousTestCase):
         self.change("config.yml", "sed -i 's/^prod:/prod:\\n    loglevl: info/'")
         self.machine.ask("systemctl restart docker-registry")
         self.assertEqual((self.state("ExecMainStatus"), self.state("NRestarts")), ("78", "0"))
-        self.assertIn("prod.loglevl: unknown option; the nearest is loglevel", self.said(begun))
+        self.assertSaid("prod.loglevl: unknown option; the nearest is loglevel", begun)
         self.machine.ask("curl --silent --max-time 3 127.0.0.1:5000/v2/")
         self.sh("cp --preserve /tmp/config.yml /etc/docker-registry/")
         self.sh(block("  $ systemctl reset-failed").replace("  $ ", ""))
@@ -251,7 +252,7 @@ class UnitTests(SynchronousTestCase):
         self.change("environment", "echo STORAGE_PATH=/srv/elsewhere >>")
         begun = self.begun()
         self.machine.ask("systemctl restart docker-registry")
-        self.assertIn("$STORAGE_PATH: not writable for docker-registry: its file system is read-only", self.said(begun))
+        self.assertSaid("$STORAGE_PATH: not writable for docker-registry: its file system is read-only", begun)
         self.drop_in("service", "[Service]", "ReadWritePaths=/srv/elsewhere")
         self.sh("systemctl restart docker-registry")
         self.assertEqual(self.sh("ls /srv/elsewhere/.format"), "/srv/elsewhere/.format")
