@@ -60,13 +60,17 @@ class GlanceCase(ReactorCase):
     """
 
     def setUp(self) -> None:
-        self.environ = glance()
+        self.environ = self.servers()
         pool = ThreadPool(0, 8)
         pool.start()
         self.addCleanup(pool.stop)
         self.runner = Threads(reactor, pool)
         self.proxy = self.before(self.environ["OS_GLANCE_URL"])
         self.keystone = self.before(self.environ["OS_AUTH_URL"])
+
+    def servers(self) -> dict[str, str]:
+        """The variables of a login."""
+        return glance()
 
     def before(self, url: str) -> FaultProxy:
         proxy = FaultProxy(reactor, port_of(url)).start()

@@ -15,7 +15,7 @@ from docker_registry.errors import (
     StoreUnavailable,
     Transient,
 )
-from docker_registry.storage.http import Answer, clean
+from docker_registry.storage.http import Answer, Crowded, clean
 
 LIMIT = 64 << 10
 """Bytes of an answer that says what went wrong."""
@@ -23,6 +23,8 @@ LIMIT = 64 << 10
 _TITLE = re.compile(r"<(title|h1)>.*?</\1>|\A[0-9]{3} [^\n]{0,80}\n", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"<[^>]{0,200}>")
 _FULL = re.compile(r"quota|exceed|limit|disk space", re.IGNORECASE)
+_LIMITS = "is over a limit for ["
+"""What stands before the limits that Keystone keeps, behind much that says nothing."""
 
 
 class Refused(StorageRefused):
@@ -39,6 +41,10 @@ class Conflict(Refused):
 
 class Gone(Refused):
     """410: the image was deleted while its bytes were sent."""
+
+
+class Uploading(Crowded):
+    """The project sends as many images at a time as it may: soon one of them is there."""
 
 
 class Deactivated(OutOfService):
@@ -62,6 +68,10 @@ async def refusal(answer: Answer, what: str) -> StorageError:
 
 def meaning(status: int, said: str, location: str, what: str) -> StorageError:
     """:param said: by Glance, as it may stand in a log."""
+    if status == 413 and "image_count_uploading" in said:
+        return Uploading(f"Glance: {what}: {said}")
+    if status == 413 and "too large" in said.lower():
+        return StorageFull(f"Glance: {what}: {status} {said} Raise image_size_cap of Glance")
     if status == 507 or (status == 413 and "propert" not in said.lower()) or (status == 403 and _FULL.search(said)):
         return StorageFull(f"Glance: {what}: {status} {said}")
     if status in (408, 429) or status >= 500:
@@ -90,4 +100,6 @@ async def _said(answer: Answer) -> str:
         answer.close()
         return ""
     plain = html.unescape(_TAG.sub(" ", _TITLE.sub(" ", text)))
+    if _LIMITS in plain:
+        plain = plain.partition(_LIMITS)[2].rstrip("] \n")
     return clean(" ".join(plain.split()))[:200]

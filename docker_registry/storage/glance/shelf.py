@@ -17,13 +17,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from docker_registry.complaints import log_failed
 from docker_registry.deferreds import outcomes
 from docker_registry.digest import Hash
-from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed, Transient
+from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed, StorageFull, Transient
 from docker_registry.storage.files import SmallReader
 from docker_registry.storage.flows import Body
 from docker_registry.storage.glance.diversion import Asked, itself
-from docker_registry.storage.glance.errors import Conflict, Deactivated, Gone
+from docker_registry.storage.glance.errors import Conflict, Deactivated, Gone, Uploading
 from docker_registry.storage.glance.images import ACTIVE, UNFINISHED, Image, Images, Page, new_id
 from docker_registry.storage.glance.old import FORMATS
 from docker_registry.storage.glance.oldimages import pages
@@ -304,7 +305,7 @@ class Shelf:
         return await self._images.page({STORE: self.store}, marker)
 
     async def probe(self) -> None:
-        """Write, read and delete.
+        """Write, read and delete. If there is no room for that, it works all the same: what is there can be pulled.
 
         :raises StorageError: that cannot be done; the text says which of it.
         """
@@ -320,6 +321,8 @@ class Shelf:
             step = "delete an image"
             await self.remove(record.image)
             record = None
+        except (StorageFull, Uploading):
+            log_failed(self.log, "Glance takes nothing now, and what is there can be pulled")
         except StorageError as error:
             kind = type(error) if isinstance(error, Transient) else StorageFailed
             raise kind(f"Glance: cannot {step}: {error}") from error

@@ -33,7 +33,7 @@ async def check(bucket: Bucket, prefix: str) -> None:
     steps = [
         Step("look for an object", "s3:GetObject and s3:ListBucket", absent),
         Step("write an object", "s3:PutObject", lambda: bucket.put(key, [PROBE])),
-        Step("read an object", "s3:GetObject", read),
+        Step("read an object", "s3:GetObject", read, of_what_was_written=True),
         Step("list objects", "s3:ListBucket", lambda: bucket.page(f"{prefix}.probe/", limit=1)),
         Step("begin and abort an upload in parts", "s3:PutObject and s3:AbortMultipartUpload", in_parts),
         Step("delete an object", "s3:DeleteObject", lambda: bucket.delete(key)),

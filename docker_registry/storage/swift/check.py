@@ -49,7 +49,7 @@ async def check(container: Container, large: Segmented, settings: Settings) -> N
         Step("log in", "the swift_ and os_ options say who", client.access),
         Step("look for the container, or make it", f"{WRITER}, in the project", exists),
         Step("write an object", WRITER, lambda: container.put(key, [PROBE])),
-        Step("read an object", "a role that may read", read),
+        Step("read an object", "a role that may read", read, of_what_was_written=True),
         Step("list objects", "a role that may read", lambda: container.page(f"{settings.prefix}.probe/", limit=1)),
         Step("make an object of segments", "static large objects, which the operator of Swift turns on", in_segments),
         Step("delete an object", WRITER, delete),

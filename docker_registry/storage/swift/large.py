@@ -21,7 +21,7 @@ from hashlib import md5
 from twisted.logger import Logger
 
 from docker_registry.deferreds import at_most
-from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed
+from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed, StorageFull
 from docker_registry.storage.flows import Octets
 from docker_registry.storage.objects.session import RECORD, Piece, Session
 from docker_registry.storage.objects.store import Refused
@@ -202,7 +202,10 @@ class Segmented:
                 _log.warn("what {key} had is found by its age: {error}", key=key, error=error)
             return await self.container.delete(key)
         old = await self.segments(key, head)
-        await self.groups.doom(old, key)
+        try:
+            await self.groups.doom(old, key)
+        except StorageFull as error:            # else nobody could make room
+            _log.debug("{key} is deleted without a note, for which there is no room: {error}", key=key, error=error)
         await self.container.delete(key)
         await self._tidy(old)
         return None

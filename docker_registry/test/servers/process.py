@@ -16,6 +16,8 @@ class RealServer:
     :param folder: in which the script keeps what it has started, see `servers/glance`.
     :param what: stands in its command line.
     :param port: where it listens.
+    :ivar command: that it was started with.
+    :ivar environ: of that.
     """
 
     def __init__(self, folder: Path, what: str, port: int) -> None:
@@ -23,8 +25,8 @@ class RealServer:
         self._log = folder / "log" / "again"
         self._what = what.encode()
         self._port = port
-        self._command = self._read("cmdline")
-        self._environ = dict(each.partition(b"=")[::2] for each in self._read("environ"))
+        self.command = self._read("cmdline")
+        self.environ = dict(each.partition("=")[::2] for each in self._read("environ"))
 
     @property
     def pid(self) -> int:
@@ -37,8 +39,8 @@ class RealServer:
                 continue
         raise LookupError(self._what)
 
-    def _read(self, what: str) -> list[bytes]:
-        return Path(f"/proc/{self.pid}/{what}").read_bytes().rstrip(b"\0").split(b"\0")
+    def _read(self, what: str) -> list[str]:
+        return [os.fsdecode(each) for each in Path(f"/proc/{self.pid}/{what}").read_bytes().rstrip(b"\0").split(b"\0")]
 
     def stop(self) -> None:
         """It takes connections, and does nothing."""
@@ -57,7 +59,7 @@ class RealServer:
         """After `kill`, with the same command."""
         with self._log.open("ab") as log:
             self._process = process = subprocess.Popen(
-                self._command, env=self._environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                self.command, env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )
         with self._pids.open("a") as pids:

@@ -22,7 +22,7 @@ class Project:
     """
 
     def __init__(self, role: str = "member") -> None:
-        admin = _Login(glance(), "admin", "admin", "admin")
+        admin = Login(glance(), "admin")
         name = f"p{uuid.uuid4().hex[:12]}"
         project = {"project": {"name": name, "domain_id": "default"}}
         self.id: str = admin.asked("POST", "/projects", project)["project"]["id"]
@@ -31,7 +31,7 @@ class Project:
         (found,) = admin.asked("GET", f"/roles?name={role}")["roles"]
         admin.asked("PUT", f"/projects/{self.id}/users/{member}/roles/{found['id']}")
         self.environ = {**glance(), "OS_USERNAME": name, "OS_PASSWORD": name, "OS_PROJECT_NAME": name}
-        self._login = _Login(self.environ, name, name, name)
+        self._login = Login(self.environ, name)
 
     def options(self, **more: Any) -> dict[str, Any]:
         """A daemon's, that keeps blobs here."""
@@ -89,16 +89,21 @@ def foreign() -> Project:
     return Project("admin")
 
 
-class _Login:
-    def __init__(self, environ: Mapping[str, str], user: str, password: str, project: str) -> None:
+class Login:
+    """Of a user whose password is his name.
+
+    :param scope: what for, as Keystone has it; empty for the project of his name.
+    """
+
+    def __init__(self, environ: Mapping[str, str], user: str, scope: Mapping[str, Any] | None = None) -> None:
         self._url = environ["OS_AUTH_URL"]
         self.token = ""
         domain = {"id": "default"}
         status, self.token, said = self._request("POST", f"{self._url}/auth/tokens", {"auth": {
             "identity": {"methods": ["password"], "password": {
-                "user": {"name": user, "password": password, "domain": domain},
+                "user": {"name": user, "password": user, "domain": domain},
             }},
-            "scope": {"project": {"name": project, "domain": domain}},
+            "scope": scope or {"project": {"name": user, "domain": domain}},
         }})
         assert status == 201, said
 
