@@ -8,6 +8,7 @@ import json
 import uuid
 from typing import Any
 
+from docker_registry.storage.objects.check import PROBE
 from docker_registry.test.process_case import ProcessCase, reactor
 from docker_registry.test.servers.faults import FaultProxy
 from docker_registry.test.servers.stores import container
@@ -58,6 +59,17 @@ class StartTests(ProcessCase):
         await proxy.stop()
         self.configure(swift_authurl=f"http://127.0.0.1:{proxy.port}/auth/v1.0")
         self.assertIn("cannot be reached", await self.does_not_start(1))
+
+    async def test_written_again(self) -> None:
+        """As RadosGW 16 does: two pushes of one blob would take each other's segments."""
+        proxy = FaultProxy(reactor, self.store.port).start()
+        self.addCleanup(proxy.stop)
+        tag = hashlib.md5(PROBE, usedforsecurity=False).hexdigest()
+        proxy.add(method="PUT", target=r"/\.probe/[0-9a-f]+$", skip=1, times=1, status=201, headers={"ETag": tag})
+        self.configure(swift_storage_url=self.store.at(self.store.url, proxy.port))
+        line = await self.does_not_start(78)
+        self.assertIn("cannot write only where nothing is (If-None-Match, which the Swift API of Ceph's RadosGW lacks: "
+                      "use storage s3 there)", line)
 
     async def test_no_large_objects(self) -> None:
         proxy = FaultProxy(reactor, self.store.port).start()

@@ -8,6 +8,7 @@ from docker_registry.errors import NotFound, StorageFailed
 from docker_registry.storage.http import Answer
 from docker_registry.storage.objects import check as common
 from docker_registry.storage.objects.check import PROBE, Step
+from docker_registry.storage.objects.store import Refused
 from docker_registry.storage.swift.client import nothing
 from docker_registry.storage.swift.container import Container, Segment
 from docker_registry.storage.swift.large import Segmented
@@ -37,6 +38,15 @@ async def check(container: Container, large: Segmented, settings: Settings) -> N
         if (await container.get(key))[0] != PROBE:
             raise StorageFailed("other bytes came back than were written")
 
+    async def again() -> None:
+        try:
+            await container.put(key, [PROBE], is_new=True)
+        except Refused as error:
+            if error.code != "412":
+                raise
+        else:
+            raise StorageFailed("what was there was written again")
+
     async def in_segments() -> None:
         await container.put(segment, [PROBE])
         await container.put_large(key, [Segment(large.path(segment), len(PROBE))], "probe")
@@ -50,6 +60,10 @@ async def check(container: Container, large: Segmented, settings: Settings) -> N
         Step("look for the container, or make it", f"{WRITER}, in the project", exists),
         Step("write an object", WRITER, lambda: container.put(key, [PROBE])),
         Step("read an object", "a role that may read", read, of_what_was_written=True),
+        Step(
+            "write only where nothing is", "If-None-Match, which the Swift API of Ceph's RadosGW lacks: use storage s3 "
+            "there", again, of_what_was_written=True,
+        ),
         Step("list objects", "a role that may read", lambda: container.page(f"{settings.prefix}.probe/", limit=1)),
         Step("make an object of segments", "static large objects, which the operator of Swift turns on", in_segments),
         Step("delete an object", WRITER, delete),
