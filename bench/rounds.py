@@ -47,7 +47,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is to be reached: a least ratio, or a value that is not exceeded."""
+    """What is to be reached: a least ratio, a value that is not exceeded, or nothing."""
 
     ratio: float | None = None
     value: float | None = None

@@ -74,7 +74,9 @@ def _reach(result: Result) -> str:
 
 
 def _aim(target: Target) -> str:
-    return f"≥ {target.ratio:g}x" if target.ratio is not None else f"< {target.value:g}"
+    if target.ratio is not None:
+        return f"≥ {target.ratio:g}x"
+    return "" if target.value is None else f"< {target.value:g}"
 
 
 def _cpu(samples: Sequence[Sample]) -> str:
