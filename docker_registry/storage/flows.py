@@ -26,7 +26,7 @@ LEAST, MOST = 128 << 10, 1 << 20
 """Bytes of a piece."""
 
 COPIED = 512 << 10
-"""Bytes at most of a piece on its way out: connections copy them, and what is larger costs more than a step."""
+"""Bytes at most of a piece on its way out: what is larger costs more than a step, and TLS copies it."""
 
 SHARED = 8 << 20
 """Bytes that the pieces of all bodies together have, as long as none is smaller than `LEAST`."""
@@ -50,6 +50,9 @@ class Shares:
         return max(LEAST, min(MOST, SHARED // max(self.bodies, 1)))
 
 
+Octets = bytes | memoryview
+
+
 @dataclass(frozen=True, slots=True)
 class Flow:
     """A body that can be sent once: nobody has its bytes any more when a try has failed.
@@ -58,11 +61,9 @@ class Flow:
     :ivar length: in bytes; ``None`` if that is not known before the end.
     """
 
-    read: Callable[[], Awaitable[Sequence[bytes]]]
+    read: Callable[[], Awaitable[Sequence[Octets]]]
     length: int | None
 
-
-Octets = bytes | memoryview
 
 Body = Sequence[Octets] | Flow
 """What is sent: parts that are at hand, and can be sent again, or a `Flow`."""
@@ -123,6 +124,7 @@ class Outflow:
         self._paused: Deferred[None] | None = None
         self._done: Deferred[None] | None = None
         self._pump: Deferred[None] | None = None
+        self._straight: Any = None                  # a connection, if its socket is ours to write to
         self._is_answered = False
 
     def answered(self) -> None:
@@ -139,6 +141,8 @@ class Outflow:
         connection: Any = getattr(consumer, "_consumer", None) or getattr(consumer, "transport", None)
         if hasattr(connection, "SEND_LIMIT"):
             connection.SEND_LIMIT = COPIED          # in one call
+        if _is_plain(connection):
+            self._straight = connection
         self._pump = Deferred.fromCoroutine(self._copy(consumer))
         self._pump.addBoth(self._ended)
         return done
@@ -154,6 +158,8 @@ class Outflow:
         self._expect(self._first_byte)
 
     async def _write(self, consumer: IConsumer, part: Octets) -> None:
+        if self._straight is not None and LEAST <= len(part) <= getattr(consumer, "_length", 0):
+            return await self._write_straight(self._straight, consumer, memoryview(part))
         at = 0
         while at < len(part):
             end = at + min(self._shares.piece, COPIED)
@@ -162,6 +168,22 @@ class Outflow:
             if self._paused is not None:
                 await self._paused
             at = end
+        return None
+
+    async def _write_straight(self, connection: Any, consumer: Any, left: memoryview) -> None:
+        """Into the connection's socket: it would copy what it is given."""
+        self._expect(self._idle)
+        while left:
+            # It sends what it has, asks for more when its socket takes more, and does not if it is about to end.
+            connection.producerPaused = not connection.disconnecting
+            paused = self._paused = Deferred()
+            connection.startWriting()
+            await paused
+            sent = _sent(connection, left[: min(self._shares.piece, COPIED)])
+            if sent:
+                consumer._length -= sent            # what may still come: it sees to that
+                left = left[sent:]
+                self._expect(self._idle)
 
     async def _next(self) -> Sequence[Octets]:
         if self._flow is None:
@@ -361,6 +383,15 @@ class Inflow(Protocol):
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.called:
             self._waiting.callback(None)
+
+
+def _sent(connection: Any, part: memoryview) -> int:
+    """How many bytes the socket took; of what is wrong with it its reactor hears."""
+    try:
+        sent: int = connection.getHandle().send(part)
+    except OSError:
+        return 0
+    return sent
 
 
 def _is_plain(connection: Any) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import socket
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.tcp import Client
@@ -17,6 +19,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web._newclient import WrongBodyLength
 from twisted.web.client import ResponseDone
 
 from docker_registry.deferreds import outcomes
@@ -285,6 +288,38 @@ class ClosingTests(HttpCase):
         await self.until(lambda: not self.server.open)
 
 
+class Hasty(Factory):
+    """Answers before it has the body.
+
+    :ivar open: connections.
+    """
+
+    def __init__(self) -> None:
+        self.open = 0
+
+    def buildProtocol(self, address: Any) -> Protocol:
+        return Answering(self)
+
+
+class Answering(Protocol):
+    transport: Any
+
+    def __init__(self, server: Hasty) -> None:
+        self._server = server
+        self._is_answered = False
+
+    def connectionMade(self) -> None:
+        self._server.open += 1
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._server.open -= 1
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self._is_answered:
+            self._is_answered = True
+            self.transport.write(b"HTTP/1.1 413 Said\r\nContent-Length: 0\r\n\r\n")
+
+
 class FlowTests(HttpCase):
     """A body that comes from somebody else."""
 
@@ -298,6 +333,51 @@ class FlowTests(HttpCase):
 
             await self.http().request("PUT", self.url, {}, Flow(read, length))
         self.assertEqual([each.body for each in self.server.asked], [b"abcdef"] * 2)
+
+    async def test_large_and_small_parts(self) -> None:
+        """Large ones go into the socket as they are, behind what was given to the connection, and before it."""
+        whole = content(3 * MIB)
+        cuts = [0, 1, 10, LEAST + 10, 2 * MIB, 2 * MIB + 1, len(whole)]
+        for octets in (bytes, memoryview):
+            parts = [octets(whole[start:end]) for start, end in pairwise(cuts)]
+            self.server.add(status=200)
+            answer = await self.http().request("PUT", self.url, {}, parts)
+            self.assertEqual((answer.status, self.server.asked.pop().body == whole), (200, True))
+
+    async def test_more_than_it_said(self) -> None:
+        """What is behind the end would be the beginning of another request."""
+        self.server.add(status=200)
+        for size in (1, LEAST, 4 * LEAST):
+            parts = [[b"x" * LEAST], [b"GET / HTTP/1.1\r\n".ljust(size)], []]
+
+            async def read(parts: list[list[bytes]] = parts) -> Sequence[bytes]:
+                return parts.pop(0)
+
+            await self.fails(self.http().request("PUT", self.url, {}, Flow(read, LEAST + size - 1)), WrongBodyLength)
+        await self.until(lambda: not self.server.open)
+        self.assertEqual(self.server.asked, [])
+
+    async def test_fewer_than_it_said(self) -> None:
+        parts = [[b"x" * 4 * LEAST], []]
+
+        async def read() -> Sequence[bytes]:
+            return parts.pop(0)
+
+        await self.fails(self.http().request("PUT", self.url, {}, Flow(read, 5 * LEAST)), WrongBodyLength)
+
+    async def test_answered_in_the_middle(self) -> None:
+        """By somebody who wants no more of it: the connection is given up, with what was not sent."""
+        server = Hasty()
+        port = reactor.listenTCP(0, server, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        url = f"http://127.0.0.1:{port.getHost().port}/"
+        answer = await self.http().request("PUT", url, {}, Flow(self.endless, 1 << 40))
+        self.assertEqual(answer.status, 413)
+        await answer.discard()
+        await self.until(lambda: not server.open)
+
+    async def endless(self) -> Sequence[bytes]:
+        return [bytes(MIB)]
 
     async def test_its_source_goes_away(self) -> None:
         async def read() -> Sequence[bytes]:
