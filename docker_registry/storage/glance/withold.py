@@ -120,7 +120,6 @@ class _WithOld:
                 return await self._old.get(image, name)
         return await whole(await self._old.open_layer(image, 0), key)
 
-
     @deferred
     async def _open(self, key: str, offset: int, image: str) -> IReader:
         try:
