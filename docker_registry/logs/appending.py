@@ -1,10 +1,15 @@
-"""Whole lines at the end of a file that other processes may write to as well; blocks, so it lives in a thread."""
+"""Whole lines at the end of a file or a pipe that other processes may write to as well, or of the standard output.
+
+All writing here blocks: on a disk, and for a while on whoever reads a pipe, the journal's socket or a terminal.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +19,7 @@ PIECE = 4096
 PATIENCE = 1000
 """Milliseconds that whoever reads a pipe may take before it is written to again."""
 
-_STDOUT = 1
+STDOUT = 1
 
 
 class Appender:
@@ -23,23 +28,20 @@ class Appender:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._fd = -1
-        self._is_file = False
+        self._most = PIECE                          # bytes that are written in one step
         self._is_torn = False                       # whether what was written last does not end as a line
 
-    def append(self, lines: Sequence[bytes]) -> int:
+    def append(self, lines: Sequence[bytes], is_patient: bool = True) -> int:
         """:param lines: each with its line break.
+        :param is_patient: whether a reader has `PATIENCE`; lines that he has no room for are lost at once otherwise.
         :returns: how many found no reader.
         :raises OSError: the file cannot be opened, or takes no more.
         """
         if self._fd < 0:
             self.reopen()
-        if self._is_file:
-            self._write(b"".join(lines))
-            return 0
-        for left, piece in _pieces(lines):
-            if not self._has_room():
+        for left, piece in _pieces(lines, self._most):
+            if not self._write(piece, PATIENCE if is_patient else 0):
                 return left
-            self._write(piece)
         return 0
 
     def reopen(self) -> None:
@@ -47,10 +49,10 @@ class Appender:
 
         :raises OSError: it cannot be opened; what was open stays so.
         """
-        fd = os.dup(_STDOUT) if self._path is None else os.open(self._path, _APPENDING, 0o640)
+        fd = _stdout() if self._path is None else os.open(self._path, _APPENDING, 0o640)
         self.close()
         self._fd, self._is_torn = fd, False
-        self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+        self._most = sys.maxsize if stat.S_ISREG(os.fstat(fd).st_mode) else PIECE
 
     def close(self) -> None:
         """May be called twice."""
@@ -58,29 +60,35 @@ class Appender:
             os.close(self._fd)
             self._fd = -1
 
-    def _write(self, data: bytes) -> None:
-        """In one step if the system takes it, as it does unless the disk is full."""
+    def _write(self, data: bytes, patience: int) -> bool:
+        """Whether somebody took all of it: in one step, unless a disk is full, or it is a line beyond `PIECE`."""
+        room = select.poll()
+        room.register(self._fd, select.POLLOUT)
         rest = memoryview(b"\n" + data if self._is_torn else data)
         while rest:
-            rest = rest[os.write(self._fd, rest) :]
+            if not room.poll(patience):             # a file always has some
+                return False
+            rest = rest[os.write(self._fd, rest[: self._most]) :]
             self._is_torn = bool(rest)
+        return True
 
-    def _has_room(self) -> bool:
-        poll = select.poll()
-        poll.register(self._fd, select.POLLOUT)
-        return bool(poll.poll(PATIENCE))
+
+def _stdout() -> int:
+    if sys.__stdout__ is None:                      # it was closed: what has its number now is something else
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return os.dup(STDOUT)
 
 
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 """Without waiting for a reader, where the name is that of a pipe."""
 
 
-def _pieces(lines: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Lines together as long as a pipe takes them whole, and how many lines are left from the piece's first on."""
+def _pieces(lines: Sequence[bytes], most: int) -> Iterator[tuple[int, bytes]]:
+    """Lines together as long as they are written in one step, and how many lines are left from the piece's first on."""
     piece: list[bytes] = []
     size = 0
     for number, line in enumerate(lines):
-        if piece and size + len(line) > PIECE:
+        if piece and size + len(line) > most:
             yield len(lines) - number + len(piece), b"".join(piece)
             piece, size = [], 0
         piece.append(line)

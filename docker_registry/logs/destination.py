@@ -8,13 +8,15 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from twisted.logger import textFileLogObserver
+from twisted.logger import Logger, textFileLogObserver
 from twisted.python import syslog
 from twisted.python.logfile import LogFile
 
-from docker_registry.logs.standard import StandardOutput
+from docker_registry.logs.appending import Appender
 from docker_registry.reloading import CannotReload
 
 _MODE = 0o640
@@ -41,12 +43,10 @@ def destination(reactor: Any, twistd: Mapping[str, Any], shared: bool) -> Destin
     if path == "-" and not twistd.get("nodaemon"):
         sys.exit("Daemons cannot log to stdout, exiting!")
     if path == "-" or (twistd.get("nodaemon") and not path):
-        if sys.stdout is None:                      # it was closed: what has its number now is something else
-            return Destination(lambda event: None)
-        out: Any = StandardOutput(sys.stdout.fileno())
+        out: Any = SharedOutput(None)
         return Destination(textFileLogObserver(out))
     path = os.path.abspath(path or "twistd.log")
-    file: Any = SharedFile(path) if shared else _rotated(reactor, path)
+    file: Any = SharedOutput(Path(path)) if shared else _rotated(reactor, path)
     return Destination(textFileLogObserver(file), file.reopen)
 
 
@@ -84,30 +84,45 @@ class RotatedFile(LogFile):
         before.close()
 
 
-class SharedFile:
-    """Each line is appended whole. It is not rotated: whoever does that moves it away, and sends SIGHUP.
+class SharedOutput:
+    """Each event is appended whole. A file is not rotated: whoever does that moves it away, and sends SIGHUP.
 
-    :raises OSError: it cannot be opened.
+    Who does not read the standard output holds up the process once, for `appending.PATIENCE`; events are lost then, and
+    counted, until he does.
+
+    :param path: see `Appender`.
+    :raises OSError: the file cannot be opened.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._file = self._open()
+    log = Logger()
 
-    def _open(self) -> Any:
-        return os.fdopen(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _MODE), "ab", buffering=0)
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._out = Appender(path)
+        self._turn = Lock()                         # threads log as well
+        self._lost = 0
+        if path is not None:
+            self._out.reopen()
 
     def reopen(self) -> None:
-        """:raises CannotReload: it cannot be opened."""
+        """:raises CannotReload: it cannot be opened; what was open stays so."""
         try:
-            file = self._open()
+            with self._turn:
+                self._out.reopen()
         except OSError as error:
             raise CannotReload(f"{self._path}: {error.strerror}") from None
-        self._file.close()
-        self._file = file
 
     def write(self, text: str) -> None:
-        self._file.write(text.encode())
+        """Take the text of an event."""
+        with self._turn:
+            lost = self._lost
+            try:
+                missed = self._out.append([text.encode("utf-8", "backslashreplace")], is_patient=not lost)
+            except OSError:                         # a full disk, or a pipe that has no other end any more
+                missed = 1
+            self._lost = lost + 1 if missed else 0
+        if lost and not missed:
+            self.log.warn("{count} events of this log were lost: nobody read it, or there was no room", count=lost)
 
     def flush(self) -> None:
         """There is nothing that waits."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -363,6 +364,12 @@ class AppenderTests(SynchronousTestCase):
             there += part
         self.assertEqual(there, line * (10_000 - lost))
         self.assertGreater(lost, 0)
+
+    def test_standard_output_that_was_closed(self) -> None:
+        """What has its number now is something else, such as a file of the store."""
+        self.patch(sys, "__stdout__", None)
+        self.patch(os, "dup", self.fail)
+        self.assertRaises(OSError, Appender(None).append, [b"x\n"])
 
 
 class DaemonTests(ProcessCase):

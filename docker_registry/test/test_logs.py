@@ -16,10 +16,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from docker_registry import current
 from docker_registry.deferreds import deferred
 from docker_registry.logs import appending
+from docker_registry.logs.destination import SharedOutput
 from docker_registry.logs.escaping import one_line
 from docker_registry.logs.events import safe
 from docker_registry.logs.redaction import Redactor
-from docker_registry.logs.standard import StandardOutput
 from docker_registry.test.process_case import TWISTD, ProcessCase, Systemd, reactor
 
 BAD = [
@@ -179,7 +179,8 @@ class StandardTests(SynchronousTestCase):
         self.reader, self.writer = small_pipe()
         self.addCleanup(os.close, self.writer)
         os.set_blocking(self.reader, False)
-        self.out = StandardOutput(self.writer)
+        self.patch(appending, "STDOUT", self.writer)
+        self.out = SharedOutput(None)
         observer = textFileLogObserver(self.out)
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
