@@ -7,12 +7,51 @@ has them in its state. What becomes more is written as it comes.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
-from docker_registry.digest import Hash
+from docker_registry.digest import Digest, Hash
 from docker_registry.storage.interface import IStorage, IWriter
 
 FEW = 64 << 10
 """Bytes up to which they are so few. To hash them takes less time than a hop to a thread."""
+
+
+class Source(Protocol):
+    """Where bytes come from: a request's body."""
+
+    async def read(self) -> Sequence[bytes]:
+        """The next parts, none at the end. Raises if the end does not come."""
+
+
+class Ahead:
+    """The few bytes of a request, taken before anything is known of the session that they are for: a `Source` of the
+    same.
+
+    :ivar is_stored: for whoever stores them, to say so.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.is_stored = False
+        self._source = source
+        self._parts: list[bytes] = []
+        self._error: Exception | None = None
+
+    async def blob(self, digest: Digest) -> bytes | None:
+        """All of them, if they have that digest. What the source fails with is raised when they are read."""
+        try:
+            while parts := await self._source.read():
+                self._parts += parts
+        except Exception as error:
+            self._error = error
+            return None
+        content = b"".join(self._parts)
+        return content if Digest.of(content, digest.algorithm) == digest else None
+
+    async def read(self) -> Sequence[bytes]:
+        parts, self._parts = self._parts, []
+        if not parts and self._error is not None:
+            raise self._error
+        return parts
 
 
 class Arriving:

@@ -27,13 +27,13 @@ from docker_registry.errors import (
     expect,
 )
 from docker_registry.names import ImageId
+from docker_registry.registry.arriving import Source
 from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.checksums import TarsumVersion
 from docker_registry.registry.images import Images, members_of, parent_of
 from docker_registry.registry.intake import Intake
 from docker_registry.registry.layers import Layer, Pushed, is_checksum
 from docker_registry.registry.locks import Locks
-from docker_registry.registry.uploads import Source
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IStorage
 

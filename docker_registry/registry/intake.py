@@ -11,9 +11,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from docker_registry.deferreds import together
 from docker_registry.names import UploadId
 from docker_registry.registry.archive_limits import ArchiveLimits
+from docker_registry.registry.arriving import Source
 from docker_registry.registry.checksums import LayerSums, RawSums, TarsumVersion, UnpackedSums
 from docker_registry.registry.layers import Layer
-from docker_registry.registry.uploads import PIECE, Source
+from docker_registry.registry.uploads import PIECE
 from docker_registry.storage import layout
 from docker_registry.storage.interface import Digester, IReader, IStorage
 from docker_registry.threads import Runner

@@ -18,7 +18,7 @@ from docker_registry.errors import Damaged, NotFound, UploadUnknown, expect
 from docker_registry.names import Repository, UploadId
 from docker_registry.registry.upload_state import State
 from docker_registry.storage import layout
-from docker_registry.storage.interface import IStorage, Stat
+from docker_registry.storage.interface import IFlat, IStorage, Stat
 
 REMEMBERED = 1000
 """Sessions whose hash is kept in memory between two requests."""
@@ -72,6 +72,12 @@ class Sessions:
         hasher = new_hash(algorithm)
         state = State(0, Digest(algorithm, hasher.hexdigest()), self._now())
         return Session(repository, UploadId.new(), state, hasher, is_stored=False, has_data=False)
+
+    def is_new(self, repository: Repository, upload: UploadId) -> bool:
+        """Whether this process has begun it, and knows of no byte that it has. Another one may have sent it some, or
+        ended it."""
+        known = self._known.get(upload)
+        return known is not None and known.repository == repository and not known.state.offset and not known.has_data
 
     async def load(self, repository: Repository, upload: UploadId) -> Session:
         """:raises UploadUnknown: no such session in this repository."""
@@ -134,6 +140,10 @@ class Sessions:
             await self._forget_state(session.repository, session.id)
 
     async def _forget_state(self, repository: Repository, upload: UploadId) -> None:
-        (error,) = await outcomes(self._storage.delete(layout.upload_state(repository, upload)))
+        key = layout.upload_state(repository, upload)
+        if IFlat.providedBy(self._storage):
+            return await IFlat(self._storage).discard(key)
+        (error,) = await outcomes(self._storage.delete(key))
         if isinstance(error, Exception):
             expect(error, NotFound)
+        return None

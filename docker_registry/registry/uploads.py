@@ -7,10 +7,11 @@ As long as the bytes are few, the state has them with it, and there is one key.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -28,7 +29,7 @@ from docker_registry.errors import (
     TooManyUploads,
 )
 from docker_registry.names import Repository, UploadId
-from docker_registry.registry.arriving import Arriving
+from docker_registry.registry.arriving import FEW, Ahead, Arriving, Source
 from docker_registry.registry.blobs import Blobs
 from docker_registry.registry.events import BlobPushed, Events
 from docker_registry.registry.locks import Locks
@@ -37,18 +38,11 @@ from docker_registry.registry.settings import Settings
 from docker_registry.registry.shared import Count
 from docker_registry.registry.upload_state import State
 from docker_registry.storage import layout
-from docker_registry.storage.interface import IDirect, IStorage, IWriter
+from docker_registry.storage.interface import IDirect, IDistant, IFlat, IStorage, IWriter
 from docker_registry.threads import Runner
 
 PIECE = 1 << 20
 """Bytes read at a time when a session's bytes are hashed again."""
-
-
-class Source(Protocol):
-    """Where bytes come from: a request's body."""
-
-    async def read(self) -> Sequence[bytes]:
-        """The next parts, none at the end. Raises if the end does not come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +57,11 @@ class Chunk:
     first: int | None = None
     length: int | None = None
     sent: int | None = None
+
+    @property
+    def may_be_small_blob(self) -> bool:
+        """Whether the request says that there are few, and does not say that others came before."""
+        return 0 < (self.length or 0) <= FEW and self.sent in (None, self.length) and not self.first
 
 
 class Uploads:
@@ -178,14 +177,28 @@ class Uploads:
     async def _finish(
         self, repository: Repository, upload: UploadId, digest: Digest, source: Source, chunk: Chunk
     ) -> None:
-        async with self._working(repository, upload) as session:
+        ahead, meanwhile = Ahead(source), None
+        if (chunk.may_be_small_blob and IDistant.providedBy(self._storage)
+                and self._sessions.is_new(repository, upload)):
+            source, meanwhile = ahead, partial(self._store, ahead, digest)
+        async with self._working(repository, upload, meanwhile) as session:
             _check_place(session, chunk)
             arriving = await self._receive(session, source, chunk, digest)
             if await self._digest(session, arriving, digest.algorithm) != digest:
                 await self._settle(session, arriving)
                 raise DigestMismatch(str(digest))
+            if not ahead.is_stored:
+                await self._commit(session, arriving, digest)
             await self._publish(session, arriving, digest)
             self._count.add(-1)
+
+    async def _store(self, ahead: Ahead, digest: Digest) -> None:
+        """Store a small blob, while the store is asked whether its session still stands: what no repository has a link
+        to is collected."""
+        content = await ahead.blob(digest)
+        if content is not None:
+            await self._storage.put(layout.blob(digest), content)
+            ahead.is_stored = True
 
     async def _take(self, repository: Repository, digest: Digest, source: Source, chunk: Chunk) -> None:
         session = self._sessions.new(repository, digest.algorithm)
@@ -199,6 +212,7 @@ class Uploads:
             if await self._digest(session, arriving, digest.algorithm) != digest:
                 await arriving.abandon()
                 raise DigestMismatch(str(digest))
+            await self._commit(session, arriving, digest)
             await self._publish(session, arriving, digest)
         except StoreUnavailable:
             raise                               # what is left is found by its age: asking once more would take as long
@@ -212,10 +226,21 @@ class Uploads:
             self._count.add(-1)
 
     @asynccontextmanager
-    async def _working(self, repository: Repository, upload: UploadId) -> AsyncIterator[Session]:
-        """The session, for one request at a time (D3)."""
+    async def _working(
+        self,
+        repository: Repository,
+        upload: UploadId,
+        meanwhile: Callable[[], Coroutine[Deferred[Any], Any, None]] | None = None,
+    ) -> AsyncIterator[Session]:
+        """The session, for one request at a time (D3).
+
+        :param meanwhile: what can be done while it is looked for.
+        """
         with self.held(upload) as free:
-            session = await self._sessions.load(repository, upload)
+            works: list[Deferred[Any]] = [Deferred.fromCoroutine(self._sessions.load(repository, upload))]
+            if free and meanwhile is not None:
+                works.append(Deferred.fromCoroutine(meanwhile()))
+            session: Session = (await together(*works))[0]
             if not free:
                 raise RangeInvalid(session.state.offset)
             yield session
@@ -334,7 +359,7 @@ class Uploads:
         await arriving.close()
         await self._sessions.record(session, State(offset, digest, self._now(), arriving.mark, arriving.content))
 
-    async def _publish(self, session: Session, arriving: Arriving, digest: Digest) -> None:
+    async def _commit(self, session: Session, arriving: Arriving, digest: Digest) -> None:
         try:
             await arriving.commit(layout.blob(digest))
         except (StorageFull, StoreUnavailable):
@@ -345,6 +370,11 @@ class Uploads:
                 await arriving.abandon()
                 await self.forget(session.repository, session.id)
             raise
+        if IFlat.providedBy(self._storage):
+            session.has_data = False
+
+    async def _publish(self, session: Session, arriving: Arriving, digest: Digest) -> None:
+        """Let the repository hold what is stored."""
         await together(
             Deferred.fromCoroutine(self._sessions.end(session)),
             Deferred.fromCoroutine(self._blobs.link(session.repository, digest)),

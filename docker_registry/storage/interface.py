@@ -239,6 +239,15 @@ class IDistant(Interface):
     """A store whose content is on another machine: each blob that is opened costs a request."""
 
 
+class IFlat(Interface):
+    """A store in which there is nothing but keys: where a writer has committed, nothing is left of what it wrote to."""
+
+    def discard(key: str) -> Deferred[None]:
+        """Remove a small object of ours that is no content. As `IStorage.delete`, but whether it was there is not asked
+        first, and not said.
+        """
+
+
 class IClaims(Interface):
     """A store at which several machines may be at work."""
 

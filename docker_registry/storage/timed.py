@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from zope.interface import directlyProvides, providedBy
 
-from docker_registry.storage.interface import IStorage, ITimesReads, IWriter
+from docker_registry.storage.interface import IFlat, IStorage, ITimesReads, IWriter
 from docker_registry.storage.timing import Observe, Timing
 
 Act = Callable[..., Deferred[Any]]
@@ -29,6 +29,8 @@ def timed_storage(storage: IStorage, observe: Observe) -> IStorage:
 
     for name in BEGINNINGS:
         setattr(made, name, _then(_timed(getattr(storage, name), observe(name)), wrapped))
+    if IFlat.providedBy(storage):
+        made.discard = _timed(IFlat(storage).discard, observe("delete"))
     if ITimesReads.providedBy(storage):
         ITimesReads(storage).time_reads(observe)
         for name in READS:

@@ -121,6 +121,34 @@ class CallTests(S3RegistryCase):
         self.assertEqual(hashlib.sha256(got.body).hexdigest(), hashlib.sha256(LAYER).hexdigest())
         self.assertEqual(await self.storage.list("docker/registry/v2/repositories/shop/web/_uploads"), [])
 
+    def asked(self) -> list[str]:
+        """What was asked since the last call of this, each as method and last part of the key."""
+        return [re.sub(r"(\S+) .*?([^/.]*)(?: .*)?$", r"\1 \2", call) for call in self.calls()]
+
+    async def test_small(self) -> None:
+        """The session; whether it still stands while the blob is stored; the link while the session goes. Whoever sends
+        the bytes first has them in the session meanwhile."""
+        await deferToThread(self.repository.begin)
+        self.calls()
+        (await deferToThread(self.repository.push_post, digest_of(b"post"), b"post")).expect(201)
+        self.assertEqual(self.asked(), ["PUT data", "PUT link"])
+        (await deferToThread(self.repository.push_put, digest_of(b"put"), b"put")).expect(201)
+        asked = self.asked()
+        self.assertEqual([asked[0], sorted(asked[1:3]), sorted(asked[3:])],
+                         ["PUT state", ["GET state", "PUT data"], ["DELETE state", "PUT link"]])
+        (await deferToThread(self.repository.push_stream, digest_of(b"stream"), b"stream")).expect(201)
+        asked = self.asked()
+        self.assertEqual(asked[:5], ["PUT state", "GET state", "PUT state", "GET state", "PUT data"])
+        self.assertEqual(sorted(asked[5:]), ["DELETE state", "PUT link"])
+
+    async def test_end_of_a_large_one(self) -> None:
+        """When the blob is there, nothing is asked of what its bytes were written to."""
+        for push in (self.repository.push_put, self.repository.push_stream):
+            self.calls()
+            (await deferToThread(push, digest_of(LAYER), LAYER)).expect(201)
+            self.assertEqual(sorted(self.asked()[-2:]), ["DELETE state", "PUT link"])
+            self.assertEqual(await self.storage.list("docker/registry/v2/repositories/shop/web/_uploads"), [])
+
     async def test_wrong_digest(self) -> None:
         """Nothing is published, and nothing is left."""
         wrong = digest_of(b"another")

@@ -6,8 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, execute
+from twisted.internet.defer import CancelledError, Deferred, execute, fail
+from zope.interface import alsoProvides
 
+from docker_registry.deferreds import deferred
 from docker_registry.digest import Digest
 from docker_registry.errors import (
     BlobUnknown,
@@ -18,6 +20,7 @@ from docker_registry.errors import (
     SizeInvalid,
     StorageFailed,
     StorageFull,
+    StoreUnavailable,
     TooManyUploads,
     UploadUnknown,
 )
@@ -27,6 +30,7 @@ from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
 from docker_registry.registry.uploads import Chunk
 from docker_registry.storage import layout
+from docker_registry.storage.interface import IDistant
 from docker_registry.storage.local import LocalStorage
 from docker_registry.test.registry_case import OTHER, REPOSITORY, Direct, Held, Parts, RegistryCase
 
@@ -502,3 +506,87 @@ class PurgeTests(RegistryCase):
             self.clock.advance(3600)
         self.assertEqual(self.registry.uploads.open, 0)
         self.assertEqual(self.successResultOf(self.storage.list(layout.uploads(REPOSITORY))), [])
+
+
+class AheadTests(RegistryCase):
+    """Over a store that is another machine, a small blob is stored while the session is looked for."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        alsoProvides(self.storage, IDistant)
+        self.upload = self.now(self.registry.uploads.start(REPOSITORY))
+        self.other = self.open()
+
+    def finish(self, whole: bytes, sent: bytes | None = None, **options: Any) -> Deferred[None]:
+        source = Parts(whole if sent is None else sent, **options)
+        work = self.registry.uploads.finish(
+            REPOSITORY, self.upload, Digest.of(whole), source, Chunk(length=len(whole if sent is None else sent))
+        )
+        return Deferred.fromCoroutine(work)
+
+    def is_linked(self, whole: bytes) -> bool:
+        return layout.layer_link(REPOSITORY, Digest.of(whole)) in self.storage.objects
+
+    def test_at_the_same_time(self) -> None:
+        """The link waits for both."""
+        asked: Deferred[None] = Deferred()
+        get = self.storage.get
+
+        @deferred
+        async def slow(key: str) -> bytes:
+            await asked
+            return await get(key)
+
+        self.patch(self.storage, "get", slow)
+        finishing = self.finish(b"abc")
+        self.assertEqual(self.storage.objects[layout.blob(Digest.of(b"abc"))].content, b"abc")
+        self.assertNoResult(finishing)
+        self.assertFalse(self.is_linked(b"abc"))
+        asked.callback(None)
+        self.successResultOf(finishing)
+        self.assertTrue(self.is_linked(b"abc"))
+        self.assertEqual([key for key in self.storage.objects if "_uploads" in key], [])
+        self.assertEqual(self.registry.uploads.open, 0)
+
+    def test_ended_elsewhere(self) -> None:
+        self.now(self.other.uploads.cancel(REPOSITORY, self.upload))
+        self.failureResultOf(self.finish(b"abc"), UploadUnknown)
+        self.assertFalse(self.is_linked(b"abc"))
+
+    def test_taken_elsewhere(self) -> None:
+        """What another process was sent comes first."""
+        self.now(self.other.uploads.append(REPOSITORY, self.upload, Parts(b"abc"), Chunk()))
+        self.failureResultOf(self.finish(b"def"), DigestMismatch)
+        self.assertFalse(self.is_linked(b"def"))
+        self.assertEqual(self.now(self.other.uploads.offset(REPOSITORY, self.upload)), 6)
+        self.successResultOf(self.finish(b"abcdefghi", b"ghi"))
+        self.assertTrue(self.is_linked(b"abcdefghi"))
+
+    def test_another_repository(self) -> None:
+        work = self.registry.uploads.finish(OTHER, self.upload, Digest.of(b"abc"), Parts(b"abc"), Chunk(length=3))
+        self.fails(work, UploadUnknown)
+        self.assertNotIn(layout.blob(Digest.of(b"abc")), self.storage.objects)
+
+    def test_wrong_digest(self) -> None:
+        self.failureResultOf(self.finish(b"abc", b"abd"), DigestMismatch)
+        self.assertEqual(self.now(self.other.uploads.offset(REPOSITORY, self.upload)), 3)
+        self.assertNotIn(layout.blob(Digest.of(b"abc")), self.storage.objects)
+
+    def test_cut_off(self) -> None:
+        """What came is kept."""
+        work = self.registry.uploads.finish(
+            REPOSITORY, self.upload, Digest.of(b"abc"), Parts(b"ab", error=Gone()), Chunk(length=3)
+        )
+        self.fails(work, Gone)
+        self.assertEqual(self.now(self.registry.uploads.offset(REPOSITORY, self.upload)), 2)
+        self.successResultOf(self.finish(b"abc", b"c"))
+
+    def test_the_store_fails(self) -> None:
+        """The session stands as it stood."""
+        put = self.storage.put
+        self.patch(self.storage, "put", lambda key, content: fail(StoreUnavailable("busy")))
+        self.failureResultOf(self.finish(b"abc"), StoreUnavailable)
+        self.patch(self.storage, "put", put)
+        self.assertEqual(self.now(self.registry.uploads.offset(REPOSITORY, self.upload)), 0)
+        self.successResultOf(self.finish(b"abc"))
+        self.assertTrue(self.is_linked(b"abc"))

@@ -40,6 +40,7 @@ from docker_registry.storage.interface import (
     IDistant,
     IDiverts,
     IExplores,
+    IFlat,
     ILeftovers,
     INames,
     IReader,
@@ -110,7 +111,7 @@ class GlanceStorage:
         self._committing = Committing(shelf, alternate, self.records, self.diversion, runner, now)
         mover = Mover(shelf, alternate, self.records, self.diversion, self._committing)
         self.moving = Rounds(clock, self.records, self.diversion, mover)
-        for kind in (ITaken, IExplores):
+        for kind in (ITaken, IExplores, IFlat):
             if kind.providedBy(alternate):
                 alsoProvides(self, kind)
         if titles is not None:
@@ -211,6 +212,9 @@ class GlanceStorage:
         record = await self._both(key, self.records.remove, self._alternate.delete)
         if record is not None:
             self._shelf.discard(record.image, is_noted=True)
+
+    def discard(self, key: str) -> Deferred[None]:
+        return IFlat(self._alternate).discard(key)
 
     def quarantine(self, key: str) -> Deferred[None]:
         return self._quarantine(key) if self._rule.holds(key) else self._alternate.quarantine(key)

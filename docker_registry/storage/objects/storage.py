@@ -13,7 +13,7 @@ from docker_registry.deferreds import deferred
 from docker_registry.errors import StorageFailed
 from docker_registry.storage.files import SmallReader
 from docker_registry.storage.http import Answer
-from docker_registry.storage.interface import SMALL, Entry, IDistant, IReader, IWriter, Stat, is_key
+from docker_registry.storage.interface import SMALL, Entry, IDistant, IFlat, IReader, IWriter, Stat, is_key
 from docker_registry.storage.objects.budget import Budget
 from docker_registry.storage.objects.going_on import go_on
 from docker_registry.storage.objects.large import Large
@@ -31,7 +31,7 @@ QUARANTINE = ".quarantine"
 """What damaged objects' keys begin with, below the prefix."""
 
 
-@implementer(IDistant)
+@implementer(IDistant, IFlat)
 class ObjectStorage:
     """:param prefix: of all keys, with a slash at its end unless it is empty.
     :param pieces: how large those of uploads are.
@@ -103,6 +103,10 @@ class ObjectStorage:
     @deferred
     async def put(self, key: str, content: bytes) -> None:
         await self._objects.put(self._whole(key), [content])
+
+    @deferred
+    async def discard(self, key: str) -> None:
+        await self._objects.delete(self._whole(key))
 
     @deferred
     async def create(self, key: str) -> IWriter:
