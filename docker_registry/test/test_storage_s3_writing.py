@@ -117,7 +117,7 @@ class WritingTests(S3FaultCase):
         self.assertEqual(
             self.writes(),
             sorted([
-                "DELETE u/data", "PUT u/data", "PUT u/data/RUN-000000", "PUT u/data/RUN-000001", "POST b uploads",
+                "PUT u/data", "PUT u/data/RUN-000000", "PUT u/data/RUN-000001", "POST b uploads",
                 "PUT b partNumber uploadId copy", "PUT b partNumber uploadId copy", "PUT b partNumber uploadId",
                 "POST b uploadId", "GET encoding-type list-type max-keys prefix", "POST delete",
             ]),
@@ -130,7 +130,7 @@ class WritingTests(S3FaultCase):
         writer = await self.storage.create("u/data")
         await self.write(writer, TWELVE[:100])
         await writer.commit("b")
-        self.assertEqual(self.calls(), ["DELETE u/data", "PUT b"])
+        self.assertEqual(self.calls(), ["PUT b", "DELETE u/data"])
 
     async def test_session_goes_on_elsewhere(self) -> None:
         """Another daemon sees what is there, reads it, and ends it; what was written beyond the last sync is not."""

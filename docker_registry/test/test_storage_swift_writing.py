@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
+from twisted.internet.task import deferLater
+
 from docker_registry.deferreds import together
 from docker_registry.errors import NotFound, StorageError, StorageFailed
 from docker_registry.storage import layout
@@ -36,6 +38,7 @@ class SwiftWritingCase(SwiftFaultCase):
         writer = await (storage or self.storage).create_direct("u/data", key, len(whole))
         await self.write(writer, whole)
         await writer.commit(key)
+        await (storage or self.storage).large.tidied()
 
     async def session(self, key: str, whole: bytes) -> None:
         writer = await self.storage.create("u/data")
@@ -103,8 +106,9 @@ class WritingTests(SwiftWritingCase):
             self.calls()
             await writer.commit("b")
             calls = self.calls()
-            self.assertEqual(calls[-3:-2], ["PUT b multipart-manifest heartbeat"])
-            self.assertEqual(sorted(calls[-2:]), ["DELETE .unfinished/GROUP", "DELETE .unfinished/GROUP.claim"])
+            self.assertEqual(calls[-1:], ["PUT b multipart-manifest heartbeat"])
+            await self.storage.large.tidied()
+            self.assertEqual(self.calls(), ["DELETE .unfinished/GROUP"])
             self.assertEqual(len(self.segments()), 3)
             self.assertEqual(await self.content("b"), FIVE)
             await self.storage.delete("b")
@@ -118,13 +122,63 @@ class WritingTests(SwiftWritingCase):
         calls = self.calls()
         self.assertEqual(calls[-2:], ["PUT b multipart-manifest heartbeat", "DELETE u/data"])
         self.assertEqual(sorted(calls[:-2]), [
-            "DELETE u/data", "PUT .segments/GROUP/000000", "PUT .segments/GROUP/000001", "PUT .segments/GROUP/rest",
+            "PUT .segments/GROUP/000000", "PUT .segments/GROUP/000001", "PUT .segments/GROUP/rest",
             "PUT .unfinished/GROUP", "PUT .unfinished/GROUP.claim", "PUT u/data",
         ])
         self.assertEqual(await self.content("b"), FIVE)
         self.assertEqual(await self.storage.list("u"), [])
         self.assertEqual(await self.storage.leftovers(LATER), [])
         self.assertEqual(self.storage.budget.left, self.settings.memory)
+        await self.storage.delete("b")
+        await self.nothing_is_left()
+
+    async def test_session_that_another_one_ends(self) -> None:
+        """Who has no segment of his own in it notes none; who has notes and claims at the same time."""
+        for size, own in ((2 * SEGMENT, 0), (2 * SEGMENT + 1, 1)):
+            writer = await self.storage.create("u/data")
+            await self.write(writer, FIVE[:size])
+            await writer.sync()
+            await writer.close()
+            writer = await self.storage.resume("u/data", size)
+            self.calls()
+            await writer.commit("b")
+            calls = self.calls()
+            self.assertEqual(calls[-2:], ["PUT b multipart-manifest heartbeat", "DELETE u/data"])
+            self.assertEqual(sorted(calls[: -2 - own]), sorted(
+                ["PUT .unfinished/GROUP.claim"] + own * ["PUT .unfinished/GROUP", "PUT .unfinished/GROUP.claim"]
+            ))
+            self.assertEqual(calls[-2 - own : -2], own * ["PUT .segments/GROUP/rest"])
+            self.assertEqual(await self.content("b"), FIVE[:size])
+            self.assertEqual(await self.storage.leftovers(LATER), [])
+            await self.storage.delete("b")
+            await self.nothing_is_left()
+
+    async def test_note_that_cannot_be_removed(self) -> None:
+        """The blob is there all the same; the purge sees that it has its segments."""
+        rule = self.proxy.add(method="DELETE", target="unfinished", status=409)
+        await self.direct("b", FIVE)
+        self.assertGreater(rule.met, 0)
+        rule.times = 0
+        self.assertEqual([name.partition("/")[0] for name in self.left() if not name.startswith(".seg")],
+                         [".unfinished", "b"])
+        self.assertEqual(await self.storage.leftovers(LATER), [])
+        self.assertEqual(await self.content("b"), FIVE)
+        await self.storage.delete("b")
+        await self.nothing_is_left()
+
+    async def test_note_that_nobody_waits_for(self) -> None:
+        """Whoever wrote is told before it goes; a store that is closed meanwhile leaves it to the purge."""
+        rule = self.proxy.add(method="DELETE", target="unfinished", times=1, hang=True)
+        storage = self.make()
+        writer = await storage.create_direct("u/data", "b", len(FIVE))
+        await self.write(writer, FIVE)
+        await writer.commit("b")
+        self.assertEqual(await self.content("b"), FIVE)
+        while not rule.met:
+            await deferLater(reactor, 0.01)
+        await storage.close()
+        await storage.large.tidied()
+        self.assertEqual(await self.storage.leftovers(LATER), [])
         await self.storage.delete("b")
         await self.nothing_is_left()
 

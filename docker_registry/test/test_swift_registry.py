@@ -55,7 +55,10 @@ class CallTests(SwiftRegistryCase):
 
     test_pull_by_tag: Any = s3.CallTests.test_pull_by_tag
     test_pull_of_blobs: Any = s3.CallTests.test_pull_of_blobs
-    asked: Any = s3.CallTests.asked
+    def asked(self) -> list[str]:
+        """But what becomes of notes: nobody waits for that."""
+        return [each for each in s3.CallTests.asked(self) if not each.endswith("GROUP")]
+
     test_small: Any = s3.CallTests.test_small
     test_end_of_a_large_one: Any = s3.CallTests.test_end_of_a_large_one
     test_wrong_digest: Any = s3.CallTests.test_wrong_digest

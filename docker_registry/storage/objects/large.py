@@ -46,10 +46,9 @@ class Large(Protocol):
         :param run: of the writer, which may have no piece yet.
         """
 
-    async def remove(self, session: Session, run: str, is_recorded: bool, joined: bool) -> None:
-        """Remove what is left of an upload.
+    async def remove(self, session: Session, run: str, joined: bool) -> None:
+        """Remove what is left of an upload, and what may stand at its key.
 
-        :param is_recorded: whether something stands at its key.
         :param joined: whether its pieces are those of an object now.
         """
 

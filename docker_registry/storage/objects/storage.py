@@ -110,9 +110,7 @@ class ObjectStorage:
 
     @deferred
     async def create(self, key: str) -> IWriter:
-        whole = self._whole(key)
-        await self._objects.delete(whole)
-        return self._writer(whole, None)
+        return self._writer(self._whole(key), None)
 
     @deferred
     async def resume(self, key: str, offset: int) -> IWriter:

@@ -162,7 +162,7 @@ class SessionWriter(_Writer):
         """Remove the upload; never fails: what is left of it is found by its age."""
         await self._parts.stop()
         try:
-            await self._large.remove(self._whole(), self._run, self._is_recorded, joined)
+            await self._large.remove(self._whole(), self._run, joined)
         except StorageError as error:
             _log.warn("{key} could not be removed, the purge will: {error}", key=self._key, error=error)
 

@@ -50,10 +50,10 @@ class Joined:
     async def join(self, session: Session, run: str, target: str) -> None:
         await join(self._bucket, session.pieces(), session.rest, target, f"{session.key}/{run}-group")
 
-    async def remove(self, session: Session, run: str, is_recorded: bool, joined: bool) -> None:
+    async def remove(self, session: Session, run: str, joined: bool) -> None:
         if session.runs:
             await delete_tree(self._bucket, session.key)
-        elif is_recorded:
+        else:
             await self._bucket.delete(session.key)
 
     async def publish(self, target: str, parts: Sequence[Octets]) -> None:

@@ -85,6 +85,10 @@ class Groups:
         names = [f"{self._unfinished}{group}{what}" for group in sorted(set(groups)) for what in (CLAIM, "")]
         await self.delete(names)
 
+    async def forget_note(self, group: str) -> None:
+        """The same of a group that nobody had to claim."""
+        await self._container.delete(f"{self._unfinished}{group}")
+
     async def keys(self, group: str) -> list[str]:
         """Where a group may have somebody who leads to its segments."""
         texts = [await self._text(group), await self._text(f"{group}{CLAIM}")]

@@ -14,13 +14,15 @@ that takes is that no segment ever belongs to two lists, and that nobody deletes
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from hashlib import md5
+from typing import Any
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from docker_registry.deferreds import at_most
+from docker_registry.deferreds import Shield, at_most, together
 from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed, StorageFull
 from docker_registry.storage.flows import Octets
 from docker_registry.storage.objects.session import RECORD, Piece, Session
@@ -40,9 +42,18 @@ class Segmented:
     def __init__(self, container: Container, groups: Groups) -> None:
         self.container = container
         self.groups = groups
+        self._tidying = Shield()
 
     def piece(self, key: str, run: str, number: int) -> str:
         return self.groups.segment(group_of(key, run), f"{number:06}")
+
+    def tidy(self, work: Coroutine[Deferred[Any], Any, None]) -> None:
+        """Do what nobody has to wait for, and what can be left undone: it ends with the connections."""
+        self._tidying(work).addErrback(lambda failure: failure.trap(CancelledError))
+
+    def tidied(self) -> Deferred[None]:
+        """Fires when nothing of that is going on."""
+        return self._tidying.idle()
 
     def path(self, key: str) -> str:
         """As lists have it."""
@@ -54,25 +65,34 @@ class Segmented:
         await self.groups.note(group_of(key, run), key)
 
     async def join(self, session: Session, run: str, target: str) -> None:
-        own = group_of(session.key, run)
-        if own not in _groups(session):
-            await self.groups.note(own, session.key)
-        claims = [partial(self.groups.claim, group, target) for group in sorted({*_groups(session), own})]
+        own, groups = group_of(session.key, run), _groups(session)
+        segments = [Segment(self.path(piece.key), piece.size) for piece in session.pieces()]
+        rest = sum(map(len, session.rest))
+        claims = [partial(self.groups.claim, group, target) for group in sorted(groups)]
+        if own not in groups and (rest or len(segments) > LISTED):
+            claims.append(partial(self._begin_claimed, own, session.key, target))
         if set(await at_most(AT_ONCE, claims)) != {target}:
             raise StorageFailed(f"{session.key} was ended elsewhere")
-        segments = [Segment(self.path(piece.key), piece.size) for piece in session.pieces()]
-        if rest := sum(map(len, session.rest)):
+        if rest:
             key = self.groups.segment(own, "rest")
             await self.container.put(key, session.rest)
             segments.append(Segment(self.path(key), rest))
         await self.store(target, segments, own)
 
-    async def remove(self, session: Session, run: str, is_recorded: bool, joined: bool) -> None:
+    async def _begin_claimed(self, group: str, key: str, target: str) -> str:
+        """As `Groups.claim`, of a group in which there is nothing yet."""
+        works: list[Deferred[Any]] = [
+            Deferred.fromCoroutine(self.groups.note(group, key)),
+            Deferred.fromCoroutine(self.groups.claim(group, target)),
+        ]
+        found: str = (await together(*works))[1]
+        return found
+
+    async def remove(self, session: Session, run: str, joined: bool) -> None:
         """What was joined keeps its claims: another process may still know of the session, and want to remove it."""
         if not joined:
             await self.give_up(session)
-        if is_recorded:
-            await self.container.delete(session.key)
+        await self.container.delete(session.key)
 
     async def give_up(self, session: Session) -> None:
         """Delete the pieces of a session that did not become an object. Those that others wrote, and that are not in it
@@ -276,7 +296,7 @@ class SegmentsUpload:
         if sum(each.size for each in segments) != size:
             raise StorageFailed(f"{self._key}: {len(segments)} segments are not {size} bytes")
         await self._segmented.store(self._key, segments, self._group)
-        await self._forget()
+        self._segmented.tidy(self._forget())
 
     async def give_up(self) -> None:
         try:
@@ -289,7 +309,7 @@ class SegmentsUpload:
     async def _forget(self) -> None:
         """Never fails: the purge sees that all is as it should be."""
         try:
-            await self._groups.forget([self._group])
+            await self._groups.forget_note(self._group)
         except StorageError as error:
             _log.debug("a note of {key} stays: {error}", key=self._key, error=error)
 

@@ -145,6 +145,7 @@ class SwiftStorage(ObjectStorage):
 
     @deferred
     async def leftovers(self, before: float) -> Leftovers:
+        await self.large.tidied()               # else it might be looked at while it goes
         groups = self.large.groups
         found: list[Leftover] = []
         for group, modified in (await groups.unfinished()).items():
