@@ -43,6 +43,24 @@ def keep_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, KEPT)
 
 
+def end_by_signals() -> dict[int, Any]:
+    """Have SIGTERM and SIGINT end this process at once, until a `Process` knows what there is to stop.
+
+    By itself Python makes SIGINT an exception, and what imports modules loses that now and then: twistd where it looks
+    for plugins, Python in a callback of its own, which keeps the lock of all imports then. And the kernel spares the
+    first process of a container what nobody there handles.
+
+    :returns: what has handled them.
+    """
+    return {number: signal.signal(number, _end_by) for number in (signal.SIGTERM, signal.SIGINT)}
+
+
+def _end_by(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+    os._exit(128 + number)                              # where it is spared
+
+
 class Process:
     """:param reactor: the one that runs."""
 

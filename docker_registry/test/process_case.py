@@ -28,7 +28,7 @@ reactor: Any = _reactor
 
 CHECKOUT = Path(__file__).parent.parent.parent
 TWISTD = "import sys; from twisted.scripts.twistd import run; sys.exit(run())"
-SERVE = "from docker_registry.cli import main; main()"
+SERVE = "from docker_registry.__main__ import main; main()"
 LISTENING = re.compile(r"listening on (\S+), storing")
 
 

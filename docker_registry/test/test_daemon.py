@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -99,6 +100,46 @@ class StartTests(ProcessCase):
         await systemd.told.until("READY=1")
         await self.stop(daemon)
         self.assertEqual(daemon.said.seen, "")
+
+
+ON_ITS_WAY = """
+import os, signal, sys
+
+class Signal:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            try:
+                os.kill(os.getpid(), signal.{number})
+            except KeyboardInterrupt:
+                os._exit(3)
+
+sys.meta_path.insert(0, Signal())
+"""
+"""A signal in the middle of the imports, where an exception is caught that has nowhere to go."""
+
+
+class OnItsWayTests(ProcessCase):
+    """A signal that comes while it starts ends it, silently, and nothing is left."""
+
+    async def ended(self, program: str, arguments: Sequence[str], module: str, number: signal.Signals) -> None:
+        daemon = self.run_program(ON_ITS_WAY.format(module=module, number=number.name) + program, arguments)
+        self.assertEqual(await daemon.ended, -number, daemon.said.seen)
+        self.assertEqual((daemon.said.seen, daemon.complained.seen), ("", ""))
+        self.assertEqual(os.listdir(self.directory), ["c.yml"])
+
+    @deferred
+    async def test_of_twistd(self) -> None:
+        arguments = ["--nodaemon", "docker-registry", "--config=c.yml", "--flavor=x"]
+        await self.ended(TWISTD, arguments, "docker_registry.config.load", signal.SIGINT)
+        await self.ended(TWISTD, arguments, "docker_registry.service", signal.SIGINT)
+        await self.ended(TWISTD, arguments, "docker_registry.service", signal.SIGTERM)
+
+    @deferred
+    async def test_of_the_command(self) -> None:
+        """twistd's looking for plugins is included."""
+        arguments = ["serve", "--config=c.yml", "--flavor=x"]
+        await self.ended(SERVE, arguments, "docker_registry.commands.serve", signal.SIGINT)
+        await self.ended(SERVE, arguments, "twisted.plugins.docker_registry_plugin", signal.SIGINT)
 
 
 class RefusalTests(ProcessCase):

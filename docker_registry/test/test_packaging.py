@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import venv
@@ -32,6 +33,8 @@ def checkout() -> Path:
 
 class PluginTests(SynchronousTestCase):
     def test_is_found(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
         [maker] = [maker for maker in getPlugins(IServiceMaker) if maker.tapname == "docker-registry"]
         self.assertIs(maker.options, tap.Options)
         self.assertIs(maker.makeService, tap.makeService)

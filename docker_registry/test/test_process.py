@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
+import shutil
+import signal
 import subprocess
 import sys
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 _PIECES = """
 import resource
@@ -37,6 +39,28 @@ del garbage
 Process(None).settle()
 print(gone() is None, len(gc.get_objects()))
 """
+
+_SIGNALS = """
+import os, signal
+from docker_registry.process import end_by_signals
+
+end_by_signals()
+os.kill(os.getpid(), signal.{number})
+"""
+
+
+class SignalTests(SynchronousTestCase):
+    def status(self, *words: str) -> int:
+        return subprocess.run(words, capture_output=True, timeout=60).returncode
+
+    def test_first_process_of_a_container(self) -> None:
+        """Which the kernel spares."""
+        first = ["unshare", "--user", "--pid", "--fork"]
+        if shutil.which("unshare") is None or self.status(*first, "true"):
+            raise SkipTest("this system makes no namespaces")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            code = _SIGNALS.format(number=number.name)
+            self.assertEqual(self.status(*first, sys.executable, "-c", code), 128 + number)
 
 
 class MemoryTests(SynchronousTestCase):

@@ -20,6 +20,22 @@ hand.PROGRAM = "import sys; print('no such luck', file=sys.stderr); sys.exit(%d)
 """
 """Before `TWISTD`: workers that end with this status as soon as they are started."""
 
+NEWBORN = """
+import os, signal
+from docker_registry.workers.hand import Hand
+
+start = Hand.start
+
+def start_one(self, *rest):
+    Hand.start = start
+    start(self, *rest)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        os.kill(self.pid, number)
+
+Hand.start = start_one
+"""
+"""Before `TWISTD`: the first worker gets what is sent to all processes before it has run a line."""
+
 
 class ServeTests(WorkerCase):
     @deferred
@@ -261,6 +277,16 @@ class StopTests(WorkerCase):
         self.assertEqual([*self.pids(daemon).values()], [first, second])
         self.assertNotIn(f"process {first}, ", daemon.said.seen)
         await self.stop(daemon)
+
+    @deferred
+    async def test_signals_that_are_the_parents_from_birth(self) -> None:
+        """While it imports its modules as well."""
+        arguments = ["--nodaemon", "--pidfile=", "docker-registry", "--config=c.yml", "--flavor=x"]
+        daemon = self.run_program(NEWBORN + TWISTD, arguments)
+        await daemon.said.until(ALL)
+        await self.stop(daemon)
+        self.assertNotIn("was killed by signal", daemon.said.seen)
+        self.assertEqual(daemon.complained.seen, "")
 
 
 class SystemdTests(WorkerCase):

@@ -40,6 +40,9 @@ main(reactor, charge)
 
 _NOT_THEIRS = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
 
+_OF_THE_PARENT = {signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
+"""Signals that a terminal or a script sends to all processes; a worker is born with them blocked."""
+
 
 class Hand(ProcessProtocol):
     """A process from its start to its end.
@@ -85,7 +88,11 @@ class Hand(ProcessProtocol):
         descriptors |= dict(enumerate([*sockets, *keep], SOCKETS))
         arguments = [sys.executable, "-P", "-c", PROGRAM, f"docker-registry worker {self.number}", json.dumps(sys.path)]
         environ = {name: text for name, text in os.environ.items() if not name.startswith(_NOT_THEIRS)}
-        transport = reactor.spawnProcess(self, sys.executable, arguments, env=environ, childFDs=descriptors)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_PARENT)
+        try:
+            transport = reactor.spawnProcess(self, sys.executable, arguments, env=environ, childFDs=descriptors)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.pid = transport.pid
 
     def order(self, order: Order) -> None:

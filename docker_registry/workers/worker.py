@@ -46,11 +46,9 @@ class WorkerProcess(Process):
 
     def on_stop_signal(self, call: Callable[[], None]) -> None:
         self._on((signal.SIGTERM,), call)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)        # a terminal sends it to the parent as well
 
     def on_reload_signal(self, call: Callable[[], None]) -> None:
-        for number in (signal.SIGHUP, signal.SIGUSR1):
-            signal.signal(number, signal.SIG_IGN)
+        """Those that ask for it do not come here: see `hand`."""
 
 
 class ToParent(Notifier):

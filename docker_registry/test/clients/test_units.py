@@ -30,7 +30,7 @@ PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 UNITS = "docker-registry.socket docker-registry.service"
 IN_FLIGHT = r"^registry_http_in_flight_requests{handler=\"blob_upload_chunk\",protocol=\"v2\"} 1\.0$"
 TWISTD = "#!/opt/docker-registry/bin/python3\nfrom twisted.scripts.twistd import run\nrun()\n"
-COMMAND = "#!/opt/docker-registry/bin/python3\nfrom docker_registry.cli import main\nmain()\n"
+COMMAND = "#!/opt/docker-registry/bin/python3\nfrom docker_registry.__main__ import main\nmain()\n"
 
 
 def typed(beginning: str) -> str:
