@@ -30,7 +30,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 
 from docker_registry.errors import StorageFailed, StoreUnavailable, Transient
 from docker_registry.storage.connections import Connections, cancellable
-from docker_registry.storage.flows import Body, Inflow, Outflow, Shares, Watch
+from docker_registry.storage.flows import Body, Flow, Inflow, Outflow, Shares, Watch
 from docker_registry.storage.tls import Handshakes, NoHandshake, policy
 
 SMALL = 64 << 10
@@ -141,7 +141,8 @@ class Http:
     :param ca: certificates in PEM that take the place of the system's.
     :param insecure: whether anybody is believed to be the store, whatever certificate he has.
     :param connections: at a time for calls that are soon over; others wait.
-    :param streams: at a time for bodies that are read as slowly as somebody likes.
+    :param streams: at a time for bodies that are read as slowly as somebody likes, and as many for those that are sent
+        so: slow pushes do not keep others from pulling.
     """
 
     log = Logger()
@@ -160,6 +161,7 @@ class Http:
         self._reactor = reactor
         self._calls = DeferredSemaphore(connections)
         self._streams = DeferredSemaphore(streams)
+        self._flows = DeferredSemaphore(streams)
         self._shares = Shares()
         self._is_closed = False
         self._running: set[Deferred[Answer]] = set()
@@ -186,7 +188,8 @@ class Http:
         """Ask once. Whoever called reads the answer to its end, or closes it.
 
         :param url: sent as it is; what is special in it is quoted.
-        :param stream: whether the answer's body is read as somebody else likes.
+        :param body: a `Flow` is sent as somebody else likes.
+        :param stream: whether the answer's body is read so.
         :param seconds: to wait for a connection and for the first byte, sending ``body`` apart, if not as usual.
         :raises Transient: the store did not answer; it may do so next time.
         :raises StoreUnavailable: it never will, as things are.
@@ -213,7 +216,7 @@ class Http:
     ) -> Answer:
         host = urlsplit(url).netloc.rpartition("@")[2]
         patience = self.patience.first_byte if seconds is None else max(seconds, 0.0)
-        slots = self._streams if stream else self._calls
+        slots = self._flows if isinstance(body, Flow) else self._streams if stream else self._calls
         end = self._reactor.seconds() + patience
         try:
             await slots.acquire().addTimeout(patience, self._reactor)

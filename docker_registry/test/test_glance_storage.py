@@ -552,10 +552,13 @@ class CrowdTests(GlanceStorageCase):
         self.assertEqual((await self.storage.waiting(), self.storage.diversion.is_on), (0, False))
 
     async def test_all_connections_are_busy(self) -> None:
-        """With readers that are slow: whoever comes later is put off, and nobody says that Glance fails."""
+        """With readers, and with writers, that are slow: whoever comes later is put off, and nobody says that Glance
+        fails.
+        """
         key = await self.commit(content(3 << 20))
         http: Any = self.storage._shelf._images._service._http
         http._streams.limit = http._streams.tokens = 2
+        http._flows.limit = http._flows.tokens = 0
         readers = [await self.storage.open(key) for _ in range(2)]
         http._is_silent = lambda method, url: url.endswith("/file")
         await self.fails(self.storage.open(key), Crowded)
@@ -566,5 +569,6 @@ class CrowdTests(GlanceStorageCase):
         http._is_silent = lambda method, url: False
         for reader in readers:
             reader.close()
+        http._flows.limit = http._flows.tokens = 1
         self.assertEqual(await self.storage.moving.round(), 1)
         self.assertEqual(await self.content(diverted), whole)

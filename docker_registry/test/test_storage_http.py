@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import Clock, deferLater
@@ -155,6 +155,20 @@ class AnswerTests(HttpCase):
             await deferLater(reactor, 0)
         self.assertEqual((len(seen), self.server.open), (1, 1))
         self.assertEqual(http._streams.tokens, http._streams.limit)
+
+    async def test_pushes_do_not_keep_others_from_pulling(self) -> None:
+        """Those that are sent as slowly as somebody likes have connections of their own, as those that are read so."""
+        self.server.add(status=200, body=content(MIB))
+        http = self.http()
+        http._streams.limit = http._streams.tokens = http._flows.limit = http._flows.tokens = 1
+        came: Deferred[Sequence[bytes]] = Deferred()
+        parts: Iterator[Deferred[Sequence[bytes]]] = iter([came, succeed([])])
+        pushing = Deferred.fromCoroutine(http.request("PUT", self.url, {}, Flow(lambda: next(parts), 5)))
+        await self.until(lambda: http._flows.tokens == 0)
+        answer = await http.request("GET", self.url, {}, stream=True)
+        self.assertEqual(len(await answer.content(MIB)), MIB)
+        came.callback([b"whole"])
+        (await pushing).close()
 
 
 class PatienceTests(HttpCase):

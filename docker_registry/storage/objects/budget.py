@@ -30,39 +30,44 @@ class Buffer:
 
     :param give: takes back how many bytes it had, and the memory.
     :ivar size: bytes that there is room for.
+    :ivar filled: bytes that were kept.
     """
 
     def __init__(self, memory: mmap, size: int, give: Callable[[mmap, int], None]) -> None:
         self.size = size
         self._give = give
         self._map = memory
-        self._filled = 0
+        self.filled = 0
 
     def add(self, piece: memoryview) -> int:
         """Keep the beginning of ``piece``; how much of it there was room for."""
-        count = min(len(piece), self.size - self._filled)
-        self._map[self._filled : self._filled + count] = piece[:count]
-        self._filled += count
+        count = min(len(piece), self.size - self.filled)
+        self._map[self.filled : self.filled + count] = piece[:count]
+        self.filled += count
         return count
 
     @property
     def content(self) -> memoryview:
-        """What was kept."""
-        return memoryview(self._map)[: self._filled]
+        """Those."""
+        return memoryview(self._map)[: self.filled]
+
+    @property
+    def is_full(self) -> bool:
+        return self.filled == self.size
 
     def shift(self, count: int) -> None:
         """Forget the first ``count`` bytes."""
-        self._filled -= count
-        self._map.move(0, count, self._filled)
+        self.filled -= count
+        self._map.move(0, count, self.filled)
 
     def cut(self, count: int) -> None:
         """Forget all but the first ``count`` bytes."""
-        self._filled = min(self._filled, count)
+        self.filled = min(self.filled, count)
 
     def drop(self) -> None:
         """May be called twice."""
         size, self.size = self.size, 0
-        self._filled = 0
+        self.filled = 0
         if size:
             self._give(self._map, size)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from docker_registry.storage.flows import Octets
+from docker_registry.storage.objects.filling import Filling
 from docker_registry.storage.objects.session import Session
 
 
@@ -26,6 +27,14 @@ class Upload(Protocol):
 
     async def give_up(self) -> None:
         """Remove the parts; never fails: what is left of them is found by its age."""
+
+
+@runtime_checkable
+class StreamingUpload(Upload, Protocol):
+    """That of a store that takes parts whose bytes are still coming."""
+
+    async def stream(self, number: int, filling: Filling) -> None:
+        """Send such a part. Whoever cancels that has sent none."""
 
 
 class Large(Protocol):

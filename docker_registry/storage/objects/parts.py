@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.python.failure import Failure
@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from docker_registry.deferreds import outcomes, together
 from docker_registry.storage.flows import Octets
 from docker_registry.storage.objects.budget import Budget, Buffer
+from docker_registry.storage.objects.filling import Filling
 
 MIB = 1 << 20
 
@@ -115,29 +116,57 @@ class PieceSizes:
         return next((each for each in (self.smallest, self.larger) if size <= each), size)
 
 
+class Sender(Protocol):
+    """Who knows where parts go. The first one has number 0."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether the store takes parts that are still coming."""
+
+    def counted(self, number: int, size: int) -> None:
+        """A part is whole, and on its way or about to be."""
+
+    async def send(self, number: int, parts: Sequence[Octets]) -> None:
+        """Send a part."""
+
+    async def stream(self, number: int, filling: Filling) -> None:
+        """Send a part whose bytes are still coming. Whoever gives that up leaves nothing behind in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Early:
+    """A part that is on its way before it is whole."""
+
+    filling: Filling
+    sending: Deferred[None]
+
+    @property
+    def error(self) -> BaseException | None:
+        """What sending it came to."""
+        result = self.sending.result if self.sending.called else None
+        return result.value if isinstance(result, Failure) else None
+
+
 class Parts:
     """Cuts what is written, and sends each part as soon as there is something behind it: the last one stays here.
 
+    If the store takes that, all but the first one, which may be the only one, are sent while they are written: then
+    it has less to do when the last bytes have come.
+
     :param size: of the part of a number, from 0 on; asked when that begins.
     :param length: of all of it, if that is known.
-    :param send: takes a part's number and its bytes.
-    :ivar count: parts that were sent, or are on their way.
+    :ivar count: parts that were sent, or are on their way and whole.
     :ivar rest: what is behind them.
     """
 
-    def __init__(
-        self,
-        budget: Budget,
-        size: Callable[[int], int],
-        length: int | None,
-        send: Callable[[int, Sequence[Octets]], Coroutine[Deferred[Any], Any, None]],
-    ) -> None:
+    def __init__(self, budget: Budget, size: Callable[[int], int], length: int | None, sender: Sender) -> None:
         self.count = 0
         self._budget = budget
         self._size = size
         self._left = length                     # to come, as far as is known
-        self._send = send
+        self._sender = sender
         self._buffer: Buffer | None = None      # the rest
+        self._early: _Early | None = None       # which is that
         self._slots = DeferredSemaphore(AT_ONCE)
         self._running: set[Deferred[None]] = set()
         self._error: BaseException | None = None
@@ -154,34 +183,64 @@ class Parts:
                 self._check()
                 if self._buffer is None:
                     self._buffer = await self._budget.take(self._expected())
+                    self._begin_early(self._buffer)
                 taken = self._buffer.add(left)
-                if not taken:
+                if not taken or (self._early is not None and self._buffer.is_full):
                     await self._depart(self._buffer)
                 left = left[taken:]
                 if self._left is not None:
                     self._left = max(self._left - taken, 0)
+        if self._early is not None:
+            await self._early.filling.followed()
+            self._check()
 
     def _expected(self) -> int:
         size = self._size(self.count)
         return size if self._left is None else min(size, max(self._left, MIB))
 
-    async def _depart(self, buffer: Buffer) -> None:
-        """Send what is full, and begin anew."""
+    def _begin_early(self, buffer: Buffer) -> None:
+        """If it does not have to wait for others, and as many bytes will come, as far as is known."""
+        is_whole = self._left is None or self._left >= buffer.size
+        if self.count and self._slots.tokens and is_whole and self._sender.streams:
+            filling = Filling(buffer)
+            sending = Deferred.fromCoroutine(self._streamed(self.count, filling))
+            self._early = _Early(filling, sending.addBoth(_left, filling))
+
+    async def _streamed(self, number: int, filling: Filling) -> None:
         await self._slots.acquire()
-        number = self.count
-        self.count, self._buffer = number + 1, None
-        sending = Deferred.fromCoroutine(self._sent(number, buffer))
+        try:
+            await self._sender.stream(number, filling)
+        finally:
+            self._slots.release()
+
+    async def _break_off(self) -> None:
+        """The rest is not on its way any more."""
+        early, self._early = self._early, None
+        if early is not None:
+            early.sending.cancel()
+            await outcomes(early.sending)
+
+    async def _depart(self, buffer: Buffer) -> None:
+        """Send what is full, unless it is on its way already, and begin anew."""
+        early, self._early = self._early, None
+        if early is None:
+            await self._slots.acquire()
+        else:
+            early.filling.came()
+        number, self.count, self._buffer = self.count, self.count + 1, None
+        self._sender.counted(number, buffer.filled)
+        sending = Deferred.fromCoroutine(self._sent(number, buffer)) if early is None else early.sending
         self._running.add(sending)
-        sending.addBoth(self._arrived, sending)
+        sending.addBoth(self._arrived, sending, buffer)
 
     async def _sent(self, number: int, buffer: Buffer) -> None:
         try:
-            await self._send(number, [buffer.content])
+            await self._sender.send(number, [buffer.content])
         finally:
-            buffer.drop()
             self._slots.release()
 
-    def _arrived(self, result: Failure | None, sending: Deferred[None]) -> None:
+    def _arrived(self, result: Failure | None, sending: Deferred[None], buffer: Buffer) -> None:
+        buffer.drop()
         self._running.discard(sending)
         if isinstance(result, Failure) and self._error is None:
             self._error = result.value
@@ -200,6 +259,7 @@ class Parts:
         :raises Exception: some of it did not.
         """
         self._check()
+        await self._break_off()
         if self._buffer is None:
             return await self.settled()
         content = self._buffer.content
@@ -207,7 +267,9 @@ class Parts:
         if views and len(views[-1]) < least:
             views.pop()
         first, self.count = self.count, self.count + len(views)
-        sending = [Deferred.fromCoroutine(self._send(first + each, [view])) for each, view in enumerate(views)]
+        for each, view in enumerate(views):
+            self._sender.counted(first + each, len(view))
+        sending = [Deferred.fromCoroutine(self._sender.send(first + each, [view])) for each, view in enumerate(views)]
         await together(*sending, Deferred.fromCoroutine(self.settled()))
         self._buffer.shift(sum(map(len, views)))
         return None
@@ -218,6 +280,7 @@ class Parts:
         :raises Exception: some of it did not.
         """
         self._check()
+        await self._break_off()
         if self._buffer is not None:
             await self._depart(self._buffer)
         await self.settled()
@@ -227,6 +290,7 @@ class Parts:
 
         :raises Exception: some of it did not.
         """
+        await self._break_off()
         while self._running:
             await outcomes(*(_followed(each) for each in self._running))
         self._check()
@@ -234,6 +298,7 @@ class Parts:
     async def stop(self) -> None:
         """Give up what is on its way, and the memory."""
         self._error = self._error or CancelledError()
+        await self._break_off()
         for each in list(self._running):
             each.cancel()
         while self._running:
@@ -243,8 +308,16 @@ class Parts:
             self._buffer = None
 
     def _check(self) -> None:
+        if self._error is None and self._early is not None:
+            self._error = self._early.error
         if self._error is not None:
             raise self._error
+
+
+def _left(result: Failure | None, filling: Filling) -> Failure | None:
+    """Whoever writes is not to wait until it goes on; it has failed if it was not whole."""
+    filling.left()
+    return result
 
 
 def _followed(sending: Deferred[None]) -> Deferred[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 from urllib.parse import quote, urlencode
@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from twisted.logger import Logger
 
 from docker_registry.errors import NotFound, StoreUnavailable
-from docker_registry.storage.flows import Octets
+from docker_registry.storage.flows import Body
 from docker_registry.storage.http import Answer, Patience
 from docker_registry.storage.retries import Retries
 from docker_registry.storage.swift.errors import NoRights, meaning
@@ -69,10 +69,11 @@ class Client:
         read: Callable[[Answer], Awaitable[R]],
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        body: Sequence[Octets] | None = None,
+        body: Body | None = None,
         *,
         stream: bool = False,
         seconds: float | None = None,
+        once: bool = False,
         brief: bool = False,
         careless: bool = False,
     ) -> R:
@@ -80,6 +81,7 @@ class Client:
 
         :param stream: whether ``read`` leaves the body to somebody who reads it as slowly as he likes.
         :param seconds: until the answer must have begun, if that is not as usual.
+        :param once: whether it has one try, as a `Flow` has.
         :param brief: whether it has one try and `BRIEF` seconds: it can be left undone.
         :param careless: whether it is all the same what is not there, the object or the container.
         :raises NotFound: there is no such object.
@@ -106,7 +108,7 @@ class Client:
             return result
 
         try:
-            return await self._retries(attempt, once=brief)
+            return await self._retries(attempt, once=once or brief)
         except NoRights as error:
             self._tell(error)
             raise

@@ -11,9 +11,13 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
 from docker_registry.errors import NotFound, StorageFailed, Transient
-from docker_registry.storage.flows import Octets
+from docker_registry.storage.flows import Flow, Octets
 from docker_registry.storage.http import Answer, clean, moment
+from docker_registry.storage.objects.filling import Filling
 from docker_registry.storage.objects.reading import Reading, whole_size
 from docker_registry.storage.objects.store import HASTY, Head, Page
 from docker_registry.storage.swift.client import LIMIT, LONG, Client, nothing
@@ -30,6 +34,11 @@ LARGE, DYNAMIC = "x-static-large-object", "x-object-manifest"
 _KEPT = frozenset({"content-encoding", "content-disposition", "x-delete-at", DYNAMIC})
 """What a POST takes away from an object unless it says it again, as all of `META`. A large object stays one, and its
 type stays what it was."""
+
+_log = Logger()
+
+SUMMED = 4 << 20
+"""Bytes that are worth a hop to a thread."""
 
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 
@@ -174,6 +183,51 @@ class Container(Reading[SwiftHead]):
         if said.strip('"') not in (tag, ""):
             raise StorageFailed(f"{key}: the store has other bytes than it was sent")
         return tag
+
+    async def put_filling(self, key: str, filling: Filling) -> None:
+        """Its sum is known when all of it has been sent: the store says then what it has. If that is not the same, or
+        comes to nothing, it is sent as a whole.
+        """
+        summing = Deferred.fromCoroutine(self._summed(filling))
+        try:
+            said = await self._send(key, filling)
+            if said.strip('"') == await summing:
+                return
+            _log.warn("{key}: the store has other bytes than it was sent: they are sent again", key=key)
+        except Transient as error:
+            _log.debug("{key} is sent again when it is whole: {error}", key=key, error=error)
+        finally:
+            summing.addErrback(lambda failure: failure.trap(CancelledError))
+            summing.cancel()
+        await self.put(key, [await filling.whole()])
+
+    async def _send(self, key: str, filling: Filling) -> str:
+        """What the store says that it has."""
+        at = 0
+        is_over = False
+
+        async def read() -> Sequence[Octets]:
+            nonlocal at
+            filling.taken(at)
+            part = await filling.beyond(at)
+            if is_over:
+                await Deferred()                # it has answered before it had all: the connection is being closed
+            at += len(part)
+            return [part] if part else []
+
+        headers = {"Content-Type": "application/octet-stream"}
+        try:
+            return await self.client.ask("PUT", key, _tag, headers=headers, body=Flow(read, filling.size), once=True)
+        finally:
+            is_over = True
+
+    async def _summed(self, filling: Filling) -> str:
+        found = hashlib.md5(usedforsecurity=False)
+        at = 0
+        while part := await filling.beyond(at, SUMMED):
+            await self._runner.slow(found.update, part)
+            at += len(part)
+        return found.hexdigest()
 
     async def put_large(self, key: str, segments: Sequence[Segment], group: str, is_new: bool = False) -> None:
         """Make a large object of segments, in one step.

@@ -25,6 +25,7 @@ from twisted.logger import Logger
 from docker_registry.deferreds import Shield, at_most, together
 from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed, StorageFull
 from docker_registry.storage.flows import Octets
+from docker_registry.storage.objects.filling import Filling
 from docker_registry.storage.objects.session import RECORD, Piece, Session
 from docker_registry.storage.objects.store import Refused
 from docker_registry.storage.swift.container import Container, Segment, SwiftHead
@@ -289,6 +290,10 @@ class SegmentsUpload:
     async def part(self, number: int, parts: Sequence[Octets]) -> None:
         self._sizes[number] = sum(map(len, parts))
         await self._segmented.container.put(self._segment(number), parts)
+
+    async def stream(self, number: int, filling: Filling) -> None:
+        self._sizes[number] = filling.size
+        await self._segmented.container.put_filling(self._segment(number), filling)
 
     async def complete(self, size: int) -> None:
         path = self._segmented.path
