@@ -147,6 +147,7 @@ class TruncationTests(SwiftFaultCase):
         writer = await self.storage.create_direct("u", "b", len(WHOLE))
         await writer.write([WHOLE])
         await writer.commit("b")
+        await self.storage.large.tidied()
         head = await self.storage.container.head(f"{self.settings.prefix}b")
         self.assertTrue(head.is_large)
         self.tag = f'"{head.tag}"'

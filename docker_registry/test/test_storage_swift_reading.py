@@ -28,6 +28,7 @@ class SegmentsTests(SwiftFaultCase):
         writer = await self.storage.create_direct("u", "b", len(whole))
         await writer.write([whole])
         await writer.commit("b")
+        await self.storage.large.tidied()
         self.calls()
 
     async def from_offset(self, offset: int) -> bytes:

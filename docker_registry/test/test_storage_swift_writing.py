@@ -166,6 +166,21 @@ class WritingTests(SwiftWritingCase):
         await self.storage.delete("b")
         await self.nothing_is_left()
 
+    async def test_note_that_is_taken_away_late(self) -> None:
+        """Whoever deletes the blob meanwhile writes his own afterwards."""
+        self.proxy.add(method="DELETE", target="unfinished", times=1, delay=0.3)
+        writer = await self.storage.create_direct("u/data", "b", len(FIVE))
+        await self.write(writer, FIVE)
+        await writer.commit("b")
+        self.calls()
+        answered: list[str] = []
+        self.storage.large.tidied().addCallback(lambda _: answered.extend(self.calls()))
+        await self.storage.delete("b")
+        self.assertIn("DELETE .unfinished/GROUP", answered)
+        self.assertEqual([call for call in answered if call.startswith("PUT")], [])
+        self.assertEqual(self.calls()[0], "PUT .unfinished/GROUP")
+        await self.nothing_is_left()
+
     async def test_note_that_nobody_waits_for(self) -> None:
         """Whoever wrote is told before it goes; a store that is closed meanwhile leaves it to the purge."""
         rule = self.proxy.add(method="DELETE", target="unfinished", times=1, hang=True)

@@ -274,10 +274,10 @@ class Container(Reading[SwiftHead]):
         query = {"multipart-manifest": "get"}
         await self.client.ask("PUT", target, nothing, query, headers, [], seconds=LONG)
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, brief: bool = False) -> None:
         """What is not there is no error. Of a large object what it lists stays."""
         try:
-            await self.client.ask("DELETE", key, nothing, careless=True)
+            await self.client.ask("DELETE", key, nothing, brief=brief, careless=True)
         except NotFound:
             return
 

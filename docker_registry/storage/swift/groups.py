@@ -86,8 +86,9 @@ class Groups:
         await self.delete(names)
 
     async def forget_note(self, group: str) -> None:
-        """The same of a group that nobody had to claim."""
-        await self._container.delete(f"{self._unfinished}{group}")
+        """The same of a group that nobody had to claim, without a second try: it must not come late, when there may be
+        another note."""
+        await self._container.delete(f"{self._unfinished}{group}", brief=True)
 
     async def keys(self, group: str) -> list[str]:
         """Where a group may have somebody who leads to its segments."""

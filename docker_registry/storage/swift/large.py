@@ -160,7 +160,7 @@ class Segmented:
             old = [each for each in await self.segments(target, head) if each not in set(wanted)]
         except NotFound:
             pass                                # deleted meanwhile
-        await self.groups.doom(old, target)
+        await self._doom(old, target)
         await put(False)
         await self._tidy(old, wanted)
         return None
@@ -224,12 +224,16 @@ class Segmented:
             return await self.container.delete(key)
         old = await self.segments(key, head)
         try:
-            await self.groups.doom(old, key)
+            await self._doom(old, key)
         except StorageFull as error:            # else nobody could make room
             _log.debug("{key} is deleted without a note, for which there is no room: {error}", key=key, error=error)
         await self.container.delete(key)
         await self._tidy(old)
         return None
+
+    async def _doom(self, segments: Sequence[str], key: str) -> None:
+        await self.tidied()                     # what takes an earlier note away would take this one
+        await self.groups.doom(segments, key)
 
     async def _tidy(self, segments: Sequence[str], wanted: Sequence[str] = ()) -> None:
         """Delete segments to which nothing leads any more, and what else their writers sent; never fails: what is left
