@@ -208,17 +208,13 @@ class Channel(Protocol):
         """What follows the head; llhttp has seen that a length is one number, and at most twenty digits."""
         site, parser = self.site, self._parser
         expects = version == "1.1" and b"expect" in headers
-        if b"transfer-encoding" in headers:
-            if parser.complete:
-                parser.expect_chunks()
-            self._chunks = Chunks(site.limits.chunk_line_bytes)
-            return Body(site.budget, None, expects, self)
+        is_chunked = b"transfer-encoding" in headers
         length = int(headers[b"content-length"][0]) if b"content-length" in headers else 0
-        if not length:
+        if not length and not is_chunked:
             return _NO_BODY
-        self._chunks = None
-        parser.start_again()                        # a body with a length needs no parser
-        return Body(site.budget, length, expects, self)
+        self._chunks = Chunks(site.limits.chunk_line_bytes) if is_chunked else None
+        parser.start_again()                        # it does not see bodies
+        return Body(site.budget, None if is_chunked else length, expects, self)
 
     def _read_body(self) -> None:
         request, inlet, chunks = self.request, self._inlet, self._chunks
@@ -230,11 +226,8 @@ class Channel(Protocol):
             part = data if inlet.left == at == 0 else data[at : inlet.at]
             whole = body.received + len(part) == body.length
         else:
-            inlet.at = chunks.take(data, at)
-            part = self._parser.decode(data[at : inlet.at])
+            part, inlet.at = chunks.take(data, at)
             whole = chunks.complete
-            if self._parser.complete is not whole:
-                raise Refusal(400, "malformed chunks")
             if chunks.lines * _DENSE > len(data):
                 portion = WRITE
         read_at_once(self.transport, WRITE if whole else portion)

@@ -13,7 +13,8 @@ Fields = dict[bytes, list[bytes]]
 _START_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)(/[^#]*)?", re.IGNORECASE)
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n\0]*)?")
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t -~\x80-\xff]*)?\r\n")
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n")
 _METHODS = {each.encode("ascii"): each for each in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _VERSIONS = {b"1.1": "1.1", b"1.0": "1.0"}
 
@@ -75,61 +76,70 @@ def origin_form(target: bytes, headers: Fields) -> bytes:
 
 
 class Chunks:
-    """Finds the end of a chunked body, so that what follows it is never handed to the parser with it.
-
-    The parser decodes; this one only counts, and refuses lines that are too long to be honest (RFC 9112, 7.1).
+    """A body in chunks (RFC 9112, 7.1), decoded. What follows it is a request: nothing here is guessed.
 
     :param line_bytes: a size line with its extensions, and all trailers together, have at most so many bytes.
-    :ivar lines: how many the last `take` has seen.
+    :ivar complete: whether all of it has come.
+    :ivar lines: how many the last `take` has seen, but for the ends of chunks.
     """
 
-    __slots__ = ("_left", "_limit", "_line", "_trailers", "complete", "lines")
+    __slots__ = ("_is_behind", "_left", "_limit", "_line", "_trailers", "complete", "lines")
 
     def __init__(self, line_bytes: int) -> None:
         self._limit = line_bytes
-        self._left = 0                  # of a chunk's data and the line break after it
-        self._line = b""                # of a size line or a trailer, so far
+        self._left = 0                  # of a chunk's data
+        self._is_behind = False         # it has ended, and its line break must come
+        self._line = b""                # so far
         self._trailers = -1             # bytes of them; before the last chunk, -1
         self.complete = False
         self.lines = 0
 
-    def take(self, data: bytes, at: int) -> int:
-        """Where, from ``at`` on, the body's part of ``data`` ends.
+    def take(self, data: bytes, at: int) -> tuple[bytes, int]:
+        """The content in ``data`` from ``at`` on, and where the body's part of it ends.
 
         :raises Refusal: not the framing of chunks.
         """
         self.lines = 0
+        view, parts = memoryview(data), []
         while at < len(data) and not self.complete:
             if self._left:
-                step = min(self._left, len(data) - at)
-                self._left -= step
-                at += step
-                continue
-            end = data.find(b"\n", at) + 1 or len(data)
-            self._line += data[at:end]
+                end = min(at + self._left, len(data))
+                parts.append(view[at:end])
+                self._left -= end - at
+                self._is_behind = not self._left
+            else:
+                end = data.find(b"\n", at) + 1 or len(data)
+                self._line += data[at:end]
+                if len(self._line) > (2 if self._is_behind else self._limit):
+                    raise Refusal(400, "a chunk, or its line, is too long")
+                if self._line[-1:] == b"\n":
+                    line, self._line = self._line, b""
+                    self._judge(line)
             at = end
-            if len(self._line) > self._limit:
-                raise Refusal(400, "a chunk's line is too long")
-            if self._line[-1:] == b"\n":
-                line, self._line = self._line, b""
-                self._judge(line)
-        return at
+        return b"".join(parts), at
 
     def _judge(self, line: bytes) -> None:
-        self.lines += 1
         if line[-2:] != b"\r\n":
             raise Refusal(400, "a chunk's line ends with CR LF")
-        if self._trailers >= 0:
-            self._trailers += len(line)
-            if self._trailers > self._limit:
-                raise Refusal(400, "too many trailers")
-            self.complete = line == b"\r\n"
+        if self._is_behind:
+            self._is_behind = False
             return
-        match = _SIZE_LINE.fullmatch(line, 0, len(line) - 2)
+        self.lines += 1
+        if self._trailers >= 0:
+            self._judge_trailer(line)
+            return
+        match = _SIZE_LINE.fullmatch(line)
         if match is None:
             raise Refusal(400, "malformed chunk size")
-        size = int(match[1], 16)
-        if size:
-            self._left = size + 2
-        else:
+        self._left = int(match[1], 16)
+        if not self._left:
             self._trailers = 0
+
+    def _judge_trailer(self, line: bytes) -> None:
+        """They go nowhere."""
+        self._trailers += len(line)
+        if self._trailers > self._limit:
+            raise Refusal(400, "too many trailers")
+        self.complete = line == b"\r\n"
+        if not self.complete and not _TRAILER.fullmatch(line):
+            raise Refusal(400, "malformed trailer")

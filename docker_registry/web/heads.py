@@ -1,4 +1,4 @@
-"""Heads of requests, parsed by llhttp (httptools); and bodies in chunks, decoded by it."""
+"""Heads of requests, parsed by llhttp (httptools)."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from docker_registry.web.limits import Limits
 
 
 class Parser:
-    """llhttp for the requests of one connection, one after the other; it never sees beyond the end of a message.
+    """llhttp for the requests of one connection, one after the other; it never sees beyond the end of a head.
 
     :ivar keep_alive: whether the connection may go on after the message whose head was parsed last.
-    :ivar complete: whether the message has ended.
     """
 
-    __slots__ = ("_content", "_fields", "_headed", "_headers", "_limits", "_llhttp", "complete", "keep_alive")
+    __slots__ = ("_fields", "_headed", "_headers", "_limits", "_llhttp", "keep_alive")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._headers: Fields = {}
         self._fields = 0
-        self._content: list[bytes] = []
-        self._headed = self.complete = self.keep_alive = False
+        self._headed = self.keep_alive = False
         self._llhttp = httptools.HttpRequestParser(self)
 
     def parse_head(self, head: bytes) -> Fields:
@@ -34,30 +32,13 @@ class Parser:
         headers: Fields = {}
         self._headers = headers
         self._fields = 0
-        self._headed = self.complete = False
+        self._headed = False
         self._feed(head)
         if not self._headed:
             raise Refusal(400, "malformed request")
         if self._fields > self._limits.header_fields:
             raise Refusal(431, "too many header fields")
         return headers
-
-    def expect_chunks(self) -> None:
-        """Be ready to decode a body in chunks although the last head seemed to end its message, as Upgrade makes it."""
-        self.start_again()
-        self._headers = {}
-        self._feed(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
-
-    def decode(self, part: bytes) -> bytes:
-        """The content in a part of a chunked body.
-
-        :raises Refusal: malformed.
-        """
-        self._headers = {}                          # trailers go nowhere
-        self.complete = False
-        self._feed(part)
-        content, self._content = self._content, []
-        return content[0] if len(content) == 1 else b"".join(content)
 
     def start_again(self) -> None:
         """Forget the message that the last head began."""
@@ -84,9 +65,3 @@ class Parser:
     def on_headers_complete(self) -> None:
         self._headed = True
         self.keep_alive = self._llhttp.should_keep_alive()
-
-    def on_body(self, data: bytes) -> None:
-        self._content.append(data)
-
-    def on_message_complete(self) -> None:
-        self.complete = True
