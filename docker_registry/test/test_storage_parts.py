@@ -1,4 +1,4 @@
-"""Bytes cut into parts, several of them on their way: which are sent when, and that all memory is given back."""
+"""Bytes cut into parts, several of them on their way: what is sent when, and that all memory is given back."""
 
 from __future__ import annotations
 
@@ -18,32 +18,107 @@ from docker_registry.storage.objects.parts import AT_ONCE, Parts
 SIZE = 100
 
 
-class Store:
-    """Has the parts that arrived: those that are whole when they are told to, the others as their bytes come.
-
+class PartsCase(SynchronousTestCase):
+    """:ivar arrived: what the store has, by number.
     :ivar early: numbers of the parts that were begun before they were whole.
+    :ivar waiting: parts that the store has in hand, by number; fired when they arrive.
     """
 
-    streams = True
-
-    def __init__(self) -> None:
-        self.parts: dict[int, bytes] = {}
-        self.counts: list[tuple[int, int]] = []
+    def setUp(self) -> None:
+        self.arrived: dict[int, bytes] = {}
         self.early: list[int] = []
-        self.cancelled: list[int] = []
         self.waiting: dict[int, Deferred[None]] = {}
+        self.cancelled: list[int] = []
+        self.budget = Budget(100 * SIZE, Clock(), "memory")
+        self.addCleanup(self.budget.close)
+        self.parts = self.make()
 
-    def counted(self, number: int, size: int) -> None:
-        self.counts.append((number, size))
+    def make(self) -> Parts:
+        return Parts(self.budget, lambda number: SIZE, None, self.send)
 
     async def send(self, number: int, parts: Sequence[Octets]) -> None:
+        await self.answered(number)
+        self.arrived[number] = b"".join(parts)
+
+    async def answered(self, number: int) -> None:
         waiting = self.waiting[number] = Deferred()
         try:
             await waiting
         except CancelledError:
             self.cancelled.append(number)
             raise
-        self.parts[number] = b"".join(parts)
+
+    def answer(self, *numbers: int) -> None:
+        for number in numbers:
+            self.waiting.pop(number).callback(None)
+
+    def write(self, *pieces: bytes) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.parts.write(pieces))
+
+    def give_up(self) -> None:
+        self.successResultOf(Deferred.fromCoroutine(self.parts.stop()))
+        self.assertEqual(self.budget.left, self.budget.total)
+
+
+class PartsTests(PartsCase):
+    def test_last_one_stays(self) -> None:
+        """Until there is something behind it, or nothing comes any more."""
+        self.successResultOf(self.write(b"a" * 30, b"a" * 70))
+        self.assertEqual((self.parts.count, b"".join(self.parts.rest)), (0, b"a" * SIZE))
+        self.successResultOf(self.write(b"b"))
+        self.assertEqual((self.parts.count, b"".join(self.parts.rest)), (1, b"b"))
+        ended = Deferred.fromCoroutine(self.parts.end())
+        self.answer(1)
+        self.assertNoResult(ended)
+        self.answer(0)
+        self.successResultOf(ended)
+        self.assertEqual(self.arrived, {0: b"a" * SIZE, 1: b"b"})
+        self.assertEqual(self.budget.left, self.budget.total)
+
+    def test_shed(self) -> None:
+        """What is left is sent in smaller ones, but for what is little."""
+        self.successResultOf(self.write(b"a" * SIZE, b"b" * 70))
+        shed = Deferred.fromCoroutine(self.parts.shed(30, 15))
+        self.answer(0, 1, 2)
+        self.successResultOf(shed)
+        self.assertEqual(self.arrived, {0: b"a" * SIZE, 1: b"b" * 30, 2: b"b" * 30})
+        self.assertEqual((self.parts.count, b"".join(self.parts.rest)), (3, b"b" * 10))
+        self.give_up()
+
+    def test_at_once(self) -> None:
+        """Whoever writes waits until one has arrived."""
+        writing = self.write(b"a" * (SIZE * (AT_ONCE + 2)))
+        self.assertNoResult(writing)
+        self.assertEqual(sorted(self.waiting), list(range(AT_ONCE)))
+        self.answer(2)
+        self.successResultOf(writing)
+        self.assertEqual(self.parts.count, AT_ONCE + 1)
+        self.give_up()
+
+    def test_one_fails(self) -> None:
+        """Whoever goes on hears of it, whatever he does."""
+        self.successResultOf(self.write(b"a" * SIZE, b"b"))
+        self.waiting.pop(0).errback(StorageFailed("no"))
+        for work in (self.parts.write([b"b"]), self.parts.shed(30, 15), self.parts.settled(), self.parts.end()):
+            self.failureResultOf(Deferred.fromCoroutine(work), StorageFailed)
+        self.give_up()
+
+    def test_given_up(self) -> None:
+        self.successResultOf(self.write(b"a" * SIZE, b"b" * SIZE, b"c"))
+        self.give_up()
+        self.assertEqual((sorted(self.cancelled), self.arrived), ([0, 1], {}))
+
+
+class EarlyTests(PartsCase):
+    """Parts that are sent while they come.
+
+    :ivar length: of all of them.
+    """
+
+    length = 10 * SIZE
+
+    def make(self) -> Parts:
+        return Parts(self.budget, lambda number: SIZE, self.length, self.send, self.stream)
 
     async def stream(self, number: int, filling: Filling) -> None:
         self.early.append(number)
@@ -52,148 +127,80 @@ class Store:
             while part := await filling.beyond(len(got)):
                 got += part
                 filling.taken(len(got))
-            self.waiting[number] = Deferred()
-            await self.waiting[number]
         except CancelledError:
             self.cancelled.append(number)
             raise
-        self.parts[number] = got
+        await self.answered(number)
+        self.arrived[number] = got
 
-    def answer(self, *numbers: int) -> None:
-        for number in numbers:
-            self.waiting.pop(number).callback(None)
-
-
-class PartsTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.store = Store()
-        self.budget = Budget(100 * SIZE, Clock(), "memory")
-        self.addCleanup(self.budget.close)
-
-    def parts(self, length: int | None = None) -> Parts:
-        return Parts(self.budget, lambda number: SIZE, length, self.store)
-
-    def write(self, parts: Parts, *pieces: bytes) -> Deferred[None]:
-        return Deferred.fromCoroutine(parts.write(pieces))
-
-    def given_back(self) -> None:
-        self.assertEqual(self.budget.left, self.budget.total)
+    def of_length(self, length: int) -> None:
+        self.length = length
+        self.parts = self.make()
 
     def test_while_they_come(self) -> None:
-        """The first part is whole when it is sent; it might have been the only one."""
-        parts = self.parts()
-        self.successResultOf(self.write(parts, b"a" * SIZE, b"b" * 10))
-        self.assertEqual((self.store.early, parts.count), ([1], 1))
-        self.successResultOf(self.write(parts, b"b" * (SIZE - 10)))
-        self.assertEqual((parts.count, parts.rest), (2, []))
-        self.store.answer(0, 1)
-        ended = Deferred.fromCoroutine(parts.end())
-        self.successResultOf(ended)
-        self.assertEqual(self.store.parts, {0: b"a" * SIZE, 1: b"b" * SIZE})
-        self.assertEqual(self.store.counts, [(0, SIZE), (1, SIZE)])
-        self.given_back()
-
-    def test_last_one_stays(self) -> None:
-        """Where the store takes whole ones only: until there is something behind it, or nothing comes any more."""
-        self.store.streams = False
-        parts = self.parts()
-        self.successResultOf(self.write(parts, b"a" * 30, b"a" * 70))
-        self.assertEqual((parts.count, b"".join(parts.rest)), (0, b"a" * SIZE))
-        self.successResultOf(self.write(parts, b"b" * SIZE, b"c"))
-        self.assertEqual((parts.count, b"".join(parts.rest)), (2, b"c"))
-        ended = Deferred.fromCoroutine(parts.end())
-        self.store.answer(1, 2)
+        self.of_length(2 * SIZE)
+        self.successResultOf(self.write(b"a" * SIZE, b"b" * 10))
+        self.assertEqual((self.early, self.parts.count), ([0, 1], 1))
+        self.successResultOf(self.write(b"b" * (SIZE - 10)))
+        self.assertEqual((self.parts.count, self.parts.rest), (2, []))
+        self.answer(0)
+        ended = Deferred.fromCoroutine(self.parts.end())
         self.assertNoResult(ended)
-        self.store.answer(0)
+        self.answer(1)
         self.successResultOf(ended)
-        self.assertEqual(self.store.early, [])
-        self.assertEqual(self.store.parts, {0: b"a" * SIZE, 1: b"b" * SIZE, 2: b"c"})
-        self.given_back()
+        self.assertEqual(self.arrived, {0: b"a" * SIZE, 1: b"b" * SIZE})
+        self.give_up()
+
+    def test_those_that_may_not_be_full(self) -> None:
+        """They are sent when they are whole, and so is the only one."""
+        for length, early in ((SIZE + 50, [0]), (SIZE, [])):
+            self.early = []
+            self.of_length(length)
+            self.successResultOf(self.write(b"a" * length))
+            self.assertEqual((self.early, self.parts.count), (early, len(early)))
+            self.give_up()
 
     def test_fewer_come(self) -> None:
         """What was on its way is given up, and sent as the part that it is."""
-        parts = self.parts()
-        self.successResultOf(self.write(parts, b"a" * SIZE, b"b" * 70))
-        shed = Deferred.fromCoroutine(parts.shed(30, 15))
-        self.assertEqual(self.store.cancelled, [1])
-        self.store.answer(0, 1, 2)
-        self.successResultOf(shed)
-        self.assertEqual(self.store.counts, [(0, SIZE), (1, 30), (2, 30)])
-        self.assertEqual(self.store.parts, {0: b"a" * SIZE, 1: b"b" * 30, 2: b"b" * 30})
-        self.assertEqual(b"".join(parts.rest), b"b" * 10)
-        self.successResultOf(Deferred.fromCoroutine(parts.stop()))
-        self.given_back()
-
-    def test_ends_with_fewer(self) -> None:
-        parts = self.parts()
-        self.successResultOf(self.write(parts, b"a" * SIZE, b"b" * 70))
-        ended = Deferred.fromCoroutine(parts.end())
-        self.assertEqual((self.store.cancelled, self.store.counts), ([1], [(0, SIZE), (1, 70)]))
-        self.store.answer(0, 1)
+        self.of_length(2 * SIZE)
+        self.successResultOf(self.write(b"a" * SIZE, b"b" * 70))
+        ended = Deferred.fromCoroutine(self.parts.end())
+        self.assertEqual((self.early, self.cancelled), ([0, 1], [1]))
+        self.answer(0, 1)
         self.successResultOf(ended)
-        self.assertEqual(self.store.parts[1], b"b" * 70)
-        self.given_back()
-
-    def test_settled_with_a_rest(self) -> None:
-        """What becomes part of something else is not waited for."""
-        parts = self.parts()
-        self.successResultOf(self.write(parts, b"a" * SIZE, b"b" * 70))
-        settled = Deferred.fromCoroutine(parts.settled())
-        self.store.answer(0)
-        self.successResultOf(settled)
-        self.assertEqual((self.store.cancelled, b"".join(parts.rest)), ([1], b"b" * 70))
-        self.successResultOf(Deferred.fromCoroutine(parts.stop()))
-        self.given_back()
-
-    def test_known_to_be_short(self) -> None:
-        """Of what is known to end earlier nothing is sent that is not whole."""
-        parts = self.parts(SIZE + 50)
-        self.successResultOf(self.write(parts, b"a" * SIZE, b"b" * 50))
-        self.assertEqual((self.store.early, self.store.counts), ([], [(0, SIZE)]))
-        self.successResultOf(Deferred.fromCoroutine(parts.stop()))
+        self.assertEqual(self.arrived, {0: b"a" * SIZE, 1: b"b" * 70})
+        self.give_up()
 
     def test_fails_meanwhile(self) -> None:
         """Whoever writes hears of it, at once or with what he writes next, whether that part was whole or not."""
         self.patch(filling, "AHEAD", 20)
         for count, waits in ((10, False), (50, True), (SIZE, False)):
-            parts, held = self.parts(), Deferred[None]()
+            held: Deferred[None] = Deferred()
 
             async def stream(number: int, filling: Filling, held: Deferred[None] = held) -> None:
                 await held
 
-            self.store.stream = stream                      # type: ignore[method-assign]
-            writing = self.write(parts, b"a" * SIZE, b"b" * count, b"b")
+            self.stream = stream                            # type: ignore[method-assign]
+            self.parts = self.make()
+            writing = self.write(b"a" * count)
             self.assertEqual(writing.called, not waits)
             held.errback(StorageFailed("no"))
             if waits:
                 self.failureResultOf(writing, StorageFailed)
-            self.failureResultOf(self.write(parts, b"b"), StorageFailed)
-            self.failureResultOf(Deferred.fromCoroutine(parts.end()), StorageFailed)
-            self.successResultOf(Deferred.fromCoroutine(parts.stop()))
-            self.given_back()
-
-    def test_one_fails(self) -> None:
-        """Whoever goes on hears of it, whatever he does."""
-        parts = self.parts()
-        self.successResultOf(self.write(parts, b"a" * SIZE, b"b"))
-        self.store.waiting.pop(0).errback(StorageFailed("no"))
-        for work in (parts.write([b"b"]), parts.shed(30, 15), parts.settled(), parts.end()):
-            self.failureResultOf(Deferred.fromCoroutine(work), StorageFailed)
-        self.successResultOf(Deferred.fromCoroutine(parts.stop()))
-        self.given_back()
+            self.failureResultOf(self.write(b"b"), StorageFailed)
+            self.failureResultOf(Deferred.fromCoroutine(self.parts.end()), StorageFailed)
+            self.give_up()
 
     def test_given_up(self) -> None:
-        parts = self.parts()
-        self.successResultOf(self.write(parts, b"a" * SIZE, b"b" * 10))
-        self.successResultOf(Deferred.fromCoroutine(parts.stop()))
-        self.assertEqual((sorted(self.store.cancelled), self.store.parts), ([0, 1], {}))
-        self.given_back()
+        self.successResultOf(self.write(b"a" * SIZE, b"b" * 10))
+        self.give_up()
+        self.assertEqual((sorted(self.cancelled), self.arrived), ([0, 1], {}))
 
     def test_ahead_of_the_store(self) -> None:
         """Who writes waits when the store does not take what came, until it does, or wants all of it first."""
         self.patch(filling, "AHEAD", 20)
         for go_on in ("taken", "whole"):
-            parts, held = self.parts(), Deferred[None]()
+            held: Deferred[None] = Deferred()
 
             async def stream(
                 number: int, filling: Filling, held: Deferred[None] = held, go_on: str = go_on
@@ -205,24 +212,21 @@ class PartsTests(SynchronousTestCase):
                     filling.taken(10)
                     await Deferred()
 
-            self.store.stream = stream                      # type: ignore[method-assign]
-            self.successResultOf(self.write(parts, b"a" * SIZE, b"b" * 20))
-            writing = self.write(parts, b"b" * 10)
+            self.stream = stream                            # type: ignore[method-assign]
+            self.parts = self.make()
+            self.successResultOf(self.write(b"a" * 20))
+            writing = self.write(b"a" * 10)
             self.assertNoResult(writing)
             held.callback(None)
             self.successResultOf(writing)
-            self.successResultOf(Deferred.fromCoroutine(parts.stop()))
-            self.given_back()
+            self.give_up()
 
     def test_at_once(self) -> None:
-        """Whoever writes waits until one has arrived, whether it was sent early or not."""
-        parts = self.parts()
-        writing = self.write(parts, b"a" * (SIZE * (AT_ONCE + 2)))
+        """Not more of them than others are."""
+        writing = self.write(b"a" * (SIZE * (AT_ONCE + 2)))
         self.assertNoResult(writing)
-        self.assertEqual(self.store.early, list(range(1, AT_ONCE)))
-        self.assertEqual(sorted(self.store.waiting), list(range(AT_ONCE)))
-        self.store.answer(2)
+        self.assertEqual((self.early, sorted(self.waiting)), ([*range(AT_ONCE)], [*range(AT_ONCE)]))
+        self.answer(2)
         self.successResultOf(writing)
-        self.assertEqual(parts.count, AT_ONCE + 1)
-        self.successResultOf(Deferred.fromCoroutine(parts.stop()))
-        self.given_back()
+        self.assertEqual(self.parts.count, AT_ONCE + 1)
+        self.give_up()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.python.failure import Failure
@@ -116,55 +116,45 @@ class PieceSizes:
         return next((each for each in (self.smallest, self.larger) if size <= each), size)
 
 
-class Sender(Protocol):
-    """Who knows where parts go. The first one has number 0."""
-
-    @property
-    def streams(self) -> bool:
-        """Whether the store takes parts that are still coming."""
-
-    def counted(self, number: int, size: int) -> None:
-        """A part is whole, and on its way or about to be."""
-
-    async def send(self, number: int, parts: Sequence[Octets]) -> None:
-        """Send a part."""
-
-    async def stream(self, number: int, filling: Filling) -> None:
-        """Send a part whose bytes are still coming. Whoever gives that up leaves nothing behind in the store."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Early:
-    """A part that is on its way before it is whole."""
+    """A part that is on its way before it is whole.
+
+    :ivar sending: fires when nobody takes any more of it.
+    """
 
     filling: Filling
     sending: Deferred[None]
-
-    @property
-    def error(self) -> BaseException | None:
-        """What sending it came to."""
-        result = self.sending.result if self.sending.called else None
-        return result.value if isinstance(result, Failure) else None
 
 
 class Parts:
     """Cuts what is written, and sends each part as soon as there is something behind it: the last one stays here.
 
-    If the store takes that, all but the first one, which may be the only one, are sent while they are written: then
-    it has less to do when the last bytes have come.
+    If the store takes that, and it is known how much will come, parts are sent while they are written: it has less to
+    do when the last bytes have come. A store that is told how much to expect takes nothing less.
 
     :param size: of the part of a number, from 0 on; asked when that begins.
     :param length: of all of it, if that is known.
-    :ivar count: parts that were sent, or are on their way and whole.
+    :param send: takes a part's number and its bytes.
+    :param stream: takes a part's number, and the part while it comes; whoever cancels that has sent none.
+    :ivar count: parts that were sent, or are on their way.
     :ivar rest: what is behind them.
     """
 
-    def __init__(self, budget: Budget, size: Callable[[int], int], length: int | None, sender: Sender) -> None:
+    def __init__(
+        self,
+        budget: Budget,
+        size: Callable[[int], int],
+        length: int | None,
+        send: Callable[[int, Sequence[Octets]], Coroutine[Deferred[Any], Any, None]],
+        stream: Callable[[int, Filling], Coroutine[Deferred[Any], Any, None]] | None = None,
+    ) -> None:
         self.count = 0
         self._budget = budget
         self._size = size
         self._left = length                     # to come, as far as is known
-        self._sender = sender
+        self._send = send
+        self._stream = stream
         self._buffer: Buffer | None = None      # the rest
         self._early: _Early | None = None       # which is that
         self._slots = DeferredSemaphore(AT_ONCE)
@@ -199,26 +189,23 @@ class Parts:
         return size if self._left is None else min(size, max(self._left, MIB))
 
     def _begin_early(self, buffer: Buffer) -> None:
-        """If it does not have to wait for others, and as many bytes will come, as far as is known."""
-        is_whole = self._left is None or self._left >= buffer.size
-        if self.count and self._slots.tokens and is_whole and self._sender.streams:
+        """If it does not have to wait for others, is not the only one, and will be full."""
+        left = self._left or 0
+        is_known = left > buffer.size or (left == buffer.size and self.count)
+        if self._stream is not None and self._slots.tokens and is_known:
+            self._slots.acquire()
             filling = Filling(buffer)
-            sending = Deferred.fromCoroutine(self._streamed(self.count, filling))
-            self._early = _Early(filling, sending.addBoth(_left, filling))
-
-    async def _streamed(self, number: int, filling: Filling) -> None:
-        await self._slots.acquire()
-        try:
-            await self._sender.stream(number, filling)
-        finally:
-            self._slots.release()
+            sending = self._begun(self._stream(self.count, filling))
+            self._early = _Early(filling, sending.addBoth(self._is_over).addCallback(lambda _: filling.left()))
 
     async def _break_off(self) -> None:
         """The rest is not on its way any more."""
         early, self._early = self._early, None
         if early is not None:
+            error = self._error
             early.sending.cancel()
             await outcomes(early.sending)
+            self._error = error                 # and not that it was given up
 
     async def _depart(self, buffer: Buffer) -> None:
         """Send what is full, unless it is on its way already, and begin anew."""
@@ -228,20 +215,24 @@ class Parts:
         else:
             early.filling.came()
         number, self.count, self._buffer = self.count, self.count + 1, None
-        self._sender.counted(number, buffer.filled)
-        sending = Deferred.fromCoroutine(self._sent(number, buffer)) if early is None else early.sending
+        sending = early.sending if early is not None else self._begun(self._send(number, [buffer.content]))
         self._running.add(sending)
         sending.addBoth(self._arrived, sending, buffer)
 
-    async def _sent(self, number: int, buffer: Buffer) -> None:
-        try:
-            await self._sender.send(number, [buffer.content])
-        finally:
+    def _begun(self, sending: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
+        """Of a part that has one of the slots."""
+        def free(result: Failure | None) -> Failure | None:
             self._slots.release()
+            return result
+
+        return Deferred.fromCoroutine(sending).addBoth(free)
 
     def _arrived(self, result: Failure | None, sending: Deferred[None], buffer: Buffer) -> None:
         buffer.drop()
         self._running.discard(sending)
+        self._is_over(result)
+
+    def _is_over(self, result: Failure | None) -> None:
         if isinstance(result, Failure) and self._error is None:
             self._error = result.value
 
@@ -259,7 +250,6 @@ class Parts:
         :raises Exception: some of it did not.
         """
         self._check()
-        await self._break_off()
         if self._buffer is None:
             return await self.settled()
         content = self._buffer.content
@@ -267,9 +257,7 @@ class Parts:
         if views and len(views[-1]) < least:
             views.pop()
         first, self.count = self.count, self.count + len(views)
-        for each, view in enumerate(views):
-            self._sender.counted(first + each, len(view))
-        sending = [Deferred.fromCoroutine(self._sender.send(first + each, [view])) for each, view in enumerate(views)]
+        sending = [Deferred.fromCoroutine(self._send(first + each, [view])) for each, view in enumerate(views)]
         await together(*sending, Deferred.fromCoroutine(self.settled()))
         self._buffer.shift(sum(map(len, views)))
         return None
@@ -280,7 +268,7 @@ class Parts:
         :raises Exception: some of it did not.
         """
         self._check()
-        await self._break_off()
+        await self._break_off()                 # fewer have come than it was to have
         if self._buffer is not None:
             await self._depart(self._buffer)
         await self.settled()
@@ -290,7 +278,6 @@ class Parts:
 
         :raises Exception: some of it did not.
         """
-        await self._break_off()
         while self._running:
             await outcomes(*(_followed(each) for each in self._running))
         self._check()
@@ -308,16 +295,8 @@ class Parts:
             self._buffer = None
 
     def _check(self) -> None:
-        if self._error is None and self._early is not None:
-            self._error = self._early.error
         if self._error is not None:
             raise self._error
-
-
-def _left(result: Failure | None, filling: Filling) -> Failure | None:
-    """Whoever writes is not to wait until it goes on; it has failed if it was not whole."""
-    filling.left()
-    return result
 
 
 def _followed(sending: Deferred[None]) -> Deferred[None]:

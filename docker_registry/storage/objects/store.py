@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from docker_registry.errors import StorageRefused
 from docker_registry.storage.flows import Octets
 from docker_registry.storage.http import Answer
-from docker_registry.storage.objects.filling import Filling
 
 HASTY = 64 << 10
 """Bytes that are hashed, or read as a document, without a thread."""
@@ -94,14 +93,3 @@ class Objects(Protocol):
 
     async def delete(self, key: str) -> None:
         """What is not there is no error."""
-
-
-@runtime_checkable
-class Streams(Protocol):
-    """A store that takes objects whose bytes are still coming."""
-
-    async def put_filling(self, key: str, filling: Filling) -> None:
-        """Store an object, in place of whatever stands there. Whoever cancels that has stored none.
-
-        :raises StorageError: it is not there, or nobody knows.
-        """

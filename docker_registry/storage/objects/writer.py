@@ -27,7 +27,7 @@ from docker_registry.storage.objects.filling import Filling
 from docker_registry.storage.objects.large import Large, StreamingUpload
 from docker_registry.storage.objects.parts import Parts, PieceSizes
 from docker_registry.storage.objects.session import Run, Session
-from docker_registry.storage.objects.store import Objects, Streams
+from docker_registry.storage.objects.store import Objects
 from docker_registry.threads import Runner
 
 _log = Logger()
@@ -105,7 +105,7 @@ class SessionWriter(_Writer):
         self._runs = list(runs or ())
         self._is_recorded = runs is not None
         self._sizes = sizes
-        self._parts = Parts(budget, lambda number: sizes.at(self._session([]).size), None, self)
+        self._parts = Parts(budget, lambda number: sizes.at(self._session([]).size), None, self._send)
 
     def begin(self, offset: int, mark: str, buffer: Buffer) -> None:
         """Go on behind what is stored.
@@ -121,29 +121,14 @@ class SessionWriter(_Writer):
             await self._record(Session(self._key, self._large.piece, (), []))
         await self._large.begin(self._key, self._run)
 
-    # For its parts
-
-    @property
-    def streams(self) -> bool:
-        return isinstance(self._objects, Streams)
-
-    def counted(self, number: int, size: int) -> None:
+    async def _send(self, number: int, parts: Sequence[Octets]) -> None:
+        size = sum(map(len, parts))
         if number and self._runs[-1].size == size:
             self._runs[-1] = replace(self._runs[-1], count=self._runs[-1].count + 1)
         else:
             self._runs.append(Run(self._run, 1, size, number))
-
-    async def send(self, number: int, parts: Sequence[Octets]) -> None:
         await self._begun()
-        await self._objects.put(self._piece(number), parts)
-
-    async def stream(self, number: int, filling: Filling) -> None:
-        assert isinstance(self._objects, Streams)
-        await self._begun()
-        await self._objects.put_filling(self._piece(number), filling)
-
-    def _piece(self, number: int) -> str:
-        return self._large.piece(self._key, self._run, number)
+        await self._objects.put(self._large.piece(self._key, self._run, number), parts)
 
     async def _record(self, session: Session) -> None:
         self.mark = await self._objects.put(self._key, *session.body())
@@ -213,26 +198,20 @@ class DirectWriter(_Writer):
         super().__init__(objects, large, runner, prefix, key)
         self._upload = large.upload(key)
         self._sent = 0                          # bytes, or on their way
-        self._parts = Parts(budget, lambda number: size(number, self._sent), length, self)
+        stream = self._stream if isinstance(self._upload, StreamingUpload) else None
+        self._parts = Parts(budget, lambda number: size(number, self._sent), length, self._send, stream)
 
     async def _begin(self) -> None:
         await self._upload.begin()
 
-    # For its parts
-
-    @property
-    def streams(self) -> bool:
-        return isinstance(self._upload, StreamingUpload)
-
-    def counted(self, number: int, size: int) -> None:
-        self._sent += size
-
-    async def send(self, number: int, parts: Sequence[Octets]) -> None:
+    async def _send(self, number: int, parts: Sequence[Octets]) -> None:
+        self._sent += sum(map(len, parts))
         await self._begun()
         await self._upload.part(number, parts)
 
-    async def stream(self, number: int, filling: Filling) -> None:
+    async def _stream(self, number: int, filling: Filling) -> None:
         assert isinstance(self._upload, StreamingUpload)
+        self._sent += filling.size
         await self._begun()
         await self._upload.stream(number, filling)
 
