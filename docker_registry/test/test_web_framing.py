@@ -87,6 +87,7 @@ REFUSED: list[tuple[str, bytes, int]] = [
     ("chunk begun by LF", raw(POST, HOST, CHUNKED, body=b"1\na\r\n0\r\n\r\n"), 400),
     ("chunk ended by LF", raw(POST, HOST, CHUNKED, body=b"1\r\na\n0\r\n\r\n"), 400),
     ("chunk ended by CR", raw(POST, HOST, CHUNKED, body=b"1\r\na\r0\r\n\r\n"), 400),
+    ("blank behind a chunk's size", raw(POST, HOST, CHUNKED, body=b"1 \r\na\r\n0\r\n\r\n"), 400),
     ("CR in a size line", raw(POST, HOST, CHUNKED, body=b"1\r\r\na\r\n0\r\n\r\n"), 400),
     ("NUL in an extension", raw(POST, HOST, CHUNKED, body=b"1;\0\r\na\r\n0\r\n\r\n"), 400),
     ("CR in an extension", raw(POST, HOST, CHUNKED, body=b"1;a\r0\r\na\r\n0\r\n\r\n"), 400),
