@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
-from twisted.internet.task import deferLater
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock, deferLater
+from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.deferreds import together
 from docker_registry.errors import NotFound, StorageError, StorageFailed
 from docker_registry.storage import layout
+from docker_registry.storage.flows import Body, Flow
 from docker_registry.storage.glance.storage import GlanceStorage
+from docker_registry.storage.objects import filling
+from docker_registry.storage.objects.budget import Budget
 from docker_registry.storage.swift import large
-from docker_registry.storage.swift.container import Segment
+from docker_registry.storage.swift.client import Client
+from docker_registry.storage.swift.container import Container, Segment
 from docker_registry.test.glance_case import shelf_of
+from docker_registry.test.registry_case import Direct
 from docker_registry.test.storage_contract import content
 from docker_registry.test.swift_case import MIB, SEGMENT, SwiftFaultCase, reactor
 
@@ -322,6 +329,29 @@ class WritingTests(SwiftWritingCase):
         await self.write(again, FIVE[3 * MIB :])
         await again.commit("b")
         self.assertEqual(await self.content("b"), FIVE)
+
+
+class EarlyAnswerTests(SynchronousTestCase):
+    """Of a store that says success before it has all."""
+
+    async def ask(self, method: str, key: str, read: Any, *, body: Body, **options: Any) -> str:
+        if not isinstance(body, Flow):
+            self.stored = b"".join(body)
+        return ""
+
+    def test_nobody_waits_for_it_to_take_more(self) -> None:
+        self.patch(filling, "AHEAD", 10)
+        budget = Budget(MIB, Clock(), "memory")
+        self.addCleanup(budget.close)
+        buffer = self.successResultOf(Deferred.fromCoroutine(budget.take(100)))
+        part = filling.Filling(buffer)
+        sending = Deferred.fromCoroutine(Container(cast(Client, self), Direct()).put_filling("k", part))
+        for _ in range(2):
+            buffer.add(memoryview(b"a" * 50))
+            self.successResultOf(Deferred.fromCoroutine(part.followed()))
+        self.successResultOf(sending)
+        self.assertEqual(self.stored, b"a" * 100)
+        buffer.drop()
 
 
 class OverwritingTests(SwiftWritingCase):

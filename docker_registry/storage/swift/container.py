@@ -220,6 +220,7 @@ class Container(Reading[SwiftHead]):
             return await self.client.ask("PUT", key, _tag, headers=headers, body=Flow(read, filling.size), once=True)
         finally:
             is_over = True
+            filling.left()                      # it may have answered before it had all
 
     async def _summed(self, filling: Filling) -> str:
         found = hashlib.md5(usedforsecurity=False)
