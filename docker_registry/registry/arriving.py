@@ -34,13 +34,20 @@ class Ahead:
         self.is_stored = False
         self._source = source
         self._parts: list[bytes] = []
+        self._is_more = False                       # than a few
         self._error: Exception | None = None
 
     async def blob(self, digest: Digest) -> bytes | None:
-        """All of them, if they have that digest. What the source fails with is raised when they are read."""
+        """All of them, if they are few, and have that digest. What the source fails with is raised when they are read.
+        """
+        size = 0
         try:
             while parts := await self._source.read():
                 self._parts += parts
+                size += sum(map(len, parts))
+                self._is_more = size > FEW          # than the client has said
+                if self._is_more:
+                    return None
         except Exception as error:
             self._error = error
             return None
@@ -51,7 +58,7 @@ class Ahead:
         parts, self._parts = self._parts, []
         if not parts and self._error is not None:
             raise self._error
-        return parts
+        return parts if parts or not self._is_more else await self._source.read()
 
 
 class Arriving:

@@ -581,6 +581,14 @@ class AheadTests(RegistryCase):
         self.assertEqual(self.now(self.registry.uploads.offset(REPOSITORY, self.upload)), 2)
         self.successResultOf(self.finish(b"abc", b"c"))
 
+    def test_more_than_announced(self) -> None:
+        """They are not gathered: a body in chunks may go on for as long as it likes."""
+        self.patch(arriving, "FEW", 10)
+        source = Parts(*[b"x" * 6] * 9)
+        work = self.registry.uploads.finish(REPOSITORY, self.upload, Digest.of(b"x"), source, Chunk(0, 12))
+        self.fails(work, SizeInvalid)
+        self.assertEqual(len(source._parts), 6)
+
     def test_the_store_fails(self) -> None:
         """The session stands as it stood."""
         put = self.storage.put
