@@ -196,6 +196,30 @@ class EarlyTests(PartsCase):
         self.give_up()
         self.assertEqual((sorted(self.cancelled), self.arrived), ([0, 1], {}))
 
+    def test_given_up_in_the_middle(self) -> None:
+        """By who waited, as soon as he goes on: whoever sends is still at work then, in telling him so."""
+        self.patch(filling, "AHEAD", 20)
+        for go_on in ("taken", "whole"):
+            held: Deferred[None] = Deferred()
+
+            async def stream(
+                number: int, filling: Filling, held: Deferred[None] = held, go_on: str = go_on
+            ) -> None:
+                await held
+                if go_on == "whole":
+                    await filling.whole()
+                else:
+                    filling.taken(30)
+                    await filling.beyond(30)
+
+            self.stream = stream                            # type: ignore[method-assign]
+            self.parts = self.make()
+            ending = self.write(b"a" * 30).addCallback(lambda _: Deferred.fromCoroutine(self.parts.stop()))
+            self.assertNoResult(ending)
+            held.callback(None)
+            self.successResultOf(ending)
+            self.assertEqual(self.budget.left, self.budget.total)
+
     def test_ahead_of_the_store(self) -> None:
         """Who writes waits when the store does not take what came, until it does, or wants all of it first."""
         self.patch(filling, "AHEAD", 20)

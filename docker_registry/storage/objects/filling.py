@@ -4,7 +4,7 @@ waited for at the end.
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from docker_registry.storage.objects.budget import Buffer
 
@@ -24,6 +24,7 @@ class Filling:
         self._buffer = buffer
         self._taken = 0
         self._is_followed = True
+        self._is_given_up = False
         self._waiting: list[Deferred[None]] = []
 
     # Of whoever fills it
@@ -41,6 +42,12 @@ class Filling:
     def left(self) -> None:
         """Nobody takes any more of it."""
         self._is_followed = False
+        self._changed()
+
+    def give_up(self) -> None:
+        """No more of it will come: whoever waits for that ends as if he were cancelled. He may be at work just now, in
+        telling whoever fills it, and would not hear that he is."""
+        self._is_given_up = True
         self._changed()
 
     # Of whoever sends it
@@ -67,6 +74,8 @@ class Filling:
         self._changed()
 
     async def _change(self) -> None:
+        if self._is_given_up:
+            raise CancelledError()
         change: Deferred[None] = Deferred()
         self._waiting.append(change)
         await change

@@ -204,8 +204,10 @@ class Parts:
         if early is not None:
             error = self._error
             early.sending.cancel()
+            early.filling.give_up()
             await outcomes(early.sending)
-            self._error = error                 # and not that it was given up
+            if error is None and isinstance(self._error, CancelledError):
+                self._error = None              # that it was given up is no failure
 
     async def _depart(self, buffer: Buffer) -> None:
         """Send what is full, unless it is on its way already, and begin anew."""
