@@ -210,12 +210,13 @@ class BadDayTests(SwiftRegistryCase):
             {"status": 201, "headers": {"ETag": "0" * 32}},
         ]
         for fault in faults:
-            rule = self.proxy.add(method="PUT", target=".segments/[^/]*/00000[012]", times=1, **fault)
-            answer = await deferToThread(self.repository.push_put, digest_of(LAYER), LAYER)
-            self.assertEqual((answer.status, rule.met), (201, 1), fault)
-            got = await self.call("GET", f"blobs/{digest_of(LAYER)}")
-            self.assertEqual((got.status, got.body == LAYER), (200, True), fault)
-            await self.storage.delete(layout.blob(Digest.parse(digest_of(LAYER))))
+            for push in (self.repository.push_put, self.repository.push_stream):
+                rule = self.proxy.add(method="PUT", target=".segments/[^/]*/00000[012]", times=1, **fault)
+                answer = await deferToThread(push, digest_of(LAYER), LAYER)
+                self.assertEqual((answer.status, rule.met), (201, 1), fault)
+                got = await self.call("GET", f"blobs/{digest_of(LAYER)}")
+                self.assertEqual((got.status, got.body == LAYER), (200, True), fault)
+                await self.storage.delete(layout.blob(Digest.parse(digest_of(LAYER))))
         self.assertEqual(await self.storage.leftovers(LATER), [])
 
     async def test_wrong_key(self) -> None:

@@ -49,6 +49,12 @@ class Large(Protocol):
         :param key: of the upload.
         """
 
+    async def send(self, piece: str, parts: Sequence[Octets]) -> None:
+        """Store a piece.
+
+        :param piece: its key.
+        """
+
     async def join(self, session: Session, run: str, target: str) -> None:
         """Make one object of what an upload consists of, in one step.
 

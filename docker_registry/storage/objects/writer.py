@@ -128,7 +128,7 @@ class SessionWriter(_Writer):
         else:
             self._runs.append(Run(self._run, 1, size, number))
         await self._begun()
-        await self._objects.put(self._large.piece(self._key, self._run, number), parts)
+        await self._large.send(self._large.piece(self._key, self._run, number), parts)
 
     async def _record(self, session: Session) -> None:
         self.mark = await self._objects.put(self._key, *session.body())

@@ -47,6 +47,9 @@ class Joined:
     async def begin(self, key: str, run: str) -> None:
         """Where they lie, they are found."""
 
+    async def send(self, piece: str, parts: Sequence[Octets]) -> None:
+        await self._bucket.put(piece, parts)
+
     async def join(self, session: Session, run: str, target: str) -> None:
         await join(self._bucket, session.pieces(), session.rest, target, f"{session.key}/{run}-group")
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from docker_registry.deferreds import together
 from docker_registry.errors import NotFound, StorageFailed, Transient
 from docker_registry.storage.flows import Flow, Octets
 from docker_registry.storage.http import Answer, clean, moment
@@ -34,6 +35,8 @@ LARGE, DYNAMIC = "x-static-large-object", "x-object-manifest"
 _KEPT = frozenset({"content-encoding", "content-disposition", "x-delete-at", DYNAMIC})
 """What a POST takes away from an object unless it says it again, as all of `META`. A large object stays one, and its
 type stays what it was."""
+
+SEGMENT = {"Content-Type": "application/octet-stream"}
 
 _log = Logger()
 
@@ -184,10 +187,20 @@ class Container(Reading[SwiftHead]):
             raise StorageFailed(f"{key}: the store has other bytes than it was sent")
         return tag
 
-    async def put_filling(self, key: str, filling: Filling) -> None:
-        """Its sum is known when all of it has been sent: the store says then what it has. If that is not the same, or
-        comes to nothing, it is sent as a whole.
+    async def put_segment(self, key: str, parts: Sequence[Octets]) -> None:
+        """The same of what nothing leads to yet. Its sum is computed while it is sent: the store says what it has. If
+        that is not the same, it is sent again, so that the store refuses it.
         """
+        if sum(map(len, parts)) > HASTY:
+            sending = self.client.ask("PUT", key, _tag, headers=SEGMENT, body=parts)
+            tag, said = await together(*map(Deferred.fromCoroutine, (self._sum(parts), sending)))
+            if said.strip('"') == tag:
+                return
+            _log.warn("{key}: the store has other bytes than it was sent: they are sent again", key=key)
+        await self.put(key, parts)
+
+    async def put_filling(self, key: str, filling: Filling) -> None:
+        """The same of one that is still coming. If that comes to nothing it is sent as a whole."""
         summing = Deferred.fromCoroutine(self._summed(filling))
         try:
             said = await self._send(key, filling)
@@ -215,9 +228,8 @@ class Container(Reading[SwiftHead]):
             at += len(part)
             return [part] if part else []
 
-        headers = {"Content-Type": "application/octet-stream"}
         try:
-            return await self.client.ask("PUT", key, _tag, headers=headers, body=Flow(read, filling.size), once=True)
+            return await self.client.ask("PUT", key, _tag, headers=SEGMENT, body=Flow(read, filling.size), once=True)
         finally:
             is_over = True
             filling.left()                      # it may have answered before it had all

@@ -65,6 +65,9 @@ class Segmented:
     async def begin(self, key: str, run: str) -> None:
         await self.groups.note(group_of(key, run), key)
 
+    async def send(self, piece: str, parts: Sequence[Octets]) -> None:
+        await self.container.put_segment(piece, parts)
+
     async def join(self, session: Session, run: str, target: str) -> None:
         own, groups = group_of(session.key, run), _groups(session)
         segments = [Segment(self.path(piece.key), piece.size) for piece in session.pieces()]
@@ -76,7 +79,7 @@ class Segmented:
             raise StorageFailed(f"{session.key} was ended elsewhere")
         if rest:
             key = self.groups.segment(own, "rest")
-            await self.container.put(key, session.rest)
+            await self.container.put_segment(key, session.rest)
             segments.append(Segment(self.path(key), rest))
         await self.store(target, segments, own)
 
@@ -293,7 +296,7 @@ class SegmentsUpload:
 
     async def part(self, number: int, parts: Sequence[Octets]) -> None:
         self._sizes[number] = sum(map(len, parts))
-        await self._segmented.container.put(self._segment(number), parts)
+        await self._segmented.container.put_segment(self._segment(number), parts)
 
     async def stream(self, number: int, filling: Filling) -> None:
         self._sizes[number] = filling.size
