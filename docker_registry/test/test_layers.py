@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import docker_registry
 
 LAYERS = [
+    ["__main__"],
     ["tap", "cli"],
     ["commands"],
     ["warm", "leftovers", "recover", "workers"],
