@@ -137,6 +137,22 @@ class EarlyTests(PartsCase):
         self.length = length
         self.parts = self.make()
 
+    def held(self, taken: int | None = None) -> Deferred[None]:
+        """What the store waits for; then it takes so many bytes of a part, or wants all of them first."""
+        held: Deferred[None] = Deferred()
+
+        async def stream(number: int, filling: Filling) -> None:
+            await held
+            if taken is None:
+                await filling.whole()
+            else:
+                filling.taken(taken)
+                await filling.beyond(30)
+
+        self.stream = stream                                # type: ignore[method-assign]
+        self.parts = self.make()
+        return held
+
     def test_while_they_come(self) -> None:
         self.of_length(2 * SIZE)
         self.successResultOf(self.write(b"a" * SIZE, b"b" * 10))
@@ -175,13 +191,7 @@ class EarlyTests(PartsCase):
         """Whoever writes hears of it, at once or with what he writes next, whether that part was whole or not."""
         self.patch(filling, "AHEAD", 20)
         for count, waits in ((10, False), (50, True), (SIZE, False)):
-            held: Deferred[None] = Deferred()
-
-            async def stream(number: int, filling: Filling, held: Deferred[None] = held) -> None:
-                await held
-
-            self.stream = stream                            # type: ignore[method-assign]
-            self.parts = self.make()
+            held = self.held()
             writing = self.write(b"a" * count)
             self.assertEqual(writing.called, not waits)
             held.errback(StorageFailed("no"))
@@ -199,21 +209,8 @@ class EarlyTests(PartsCase):
     def test_given_up_in_the_middle(self) -> None:
         """By who waited, as soon as he goes on: whoever sends is still at work then, in telling him so."""
         self.patch(filling, "AHEAD", 20)
-        for go_on in ("taken", "whole"):
-            held: Deferred[None] = Deferred()
-
-            async def stream(
-                number: int, filling: Filling, held: Deferred[None] = held, go_on: str = go_on
-            ) -> None:
-                await held
-                if go_on == "whole":
-                    await filling.whole()
-                else:
-                    filling.taken(30)
-                    await filling.beyond(30)
-
-            self.stream = stream                            # type: ignore[method-assign]
-            self.parts = self.make()
+        for taken in (30, None):
+            held = self.held(taken)
             ending = self.write(b"a" * 30).addCallback(lambda _: Deferred.fromCoroutine(self.parts.stop()))
             self.assertNoResult(ending)
             held.callback(None)
@@ -223,21 +220,8 @@ class EarlyTests(PartsCase):
     def test_ahead_of_the_store(self) -> None:
         """Who writes waits when the store does not take what came, until it does, or wants all of it first."""
         self.patch(filling, "AHEAD", 20)
-        for go_on in ("taken", "whole"):
-            held: Deferred[None] = Deferred()
-
-            async def stream(
-                number: int, filling: Filling, held: Deferred[None] = held, go_on: str = go_on
-            ) -> None:
-                await held
-                if go_on == "whole":
-                    await filling.whole()
-                else:
-                    filling.taken(10)
-                    await Deferred()
-
-            self.stream = stream                            # type: ignore[method-assign]
-            self.parts = self.make()
+        for taken in (10, None):
+            held = self.held(taken)
             self.successResultOf(self.write(b"a" * 20))
             writing = self.write(b"a" * 10)
             self.assertNoResult(writing)

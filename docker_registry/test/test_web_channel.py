@@ -8,6 +8,7 @@ from twisted.internet.error import ConnectionDone
 from docker_registry.deferreds import Shield
 from docker_registry.test.web_case import SiteCase, chunked, get, put
 from docker_registry.web.channel import READ_AHEAD
+from docker_registry.web.chunks import AT_ONCE
 from docker_registry.web.errors import ClientGone, Refusal
 from docker_registry.web.request import Request
 
@@ -48,6 +49,20 @@ class OrderTests(SiteCase):
         self.turns()
         self.assertFalse(self.wire.held_back)
         self.assertEqual(len(self.requests), 4001)
+
+    def test_small_chunks(self) -> None:
+        """What has been read is decoded in turns, though the client has sent its last."""
+        for count, ends in ((4 * AT_ONCE, False), (3 * AT_ONCE, True)):
+            self.setUp()
+            self.send(chunked(*[b"x"] * count) + get("/a") * 2)
+            if ends:
+                self.half_close()
+            self.assertEqual((self.requests[0].body.received, self.wire.held_back), (AT_ONCE, not ends))
+            self.turns()
+            answers = self.sent()
+            self.assertEqual(self.statuses(answers), [200, 200, 200])
+            self.assertIn(b"/put " + b"x" * count + b"HTTP/1.1", answers)
+            self.assertEqual((self.wire.held_back, self.wire.ended), (False, ends))
 
     def test_http_1_0(self) -> None:
         self.send(b"GET /a HTTP/1.0\r\n\r\n")

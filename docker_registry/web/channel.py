@@ -1,6 +1,6 @@
 """One connection: requests one after the other, each answered before the next is looked at.
 
-llhttp (httptools) parses; this module decides which bytes it sees: never beyond the end of a message. So a pipelined
+llhttp (httptools) parses heads; this module decides which bytes it sees: never beyond the end of one. So a pipelined
 request waits as bytes, and what follows a refused body is never read as a request.
 """
 
@@ -18,9 +18,10 @@ from zope.interface import implementer
 from docker_registry.complaints import log_failed
 from docker_registry.errors import SourceGone
 from docker_registry.web.body import Body, Budget
+from docker_registry.web.chunks import Chunks
 from docker_registry.web.deadlines import Watch
 from docker_registry.web.errors import ClientGone, Refusal
-from docker_registry.web.framing import Chunks, Fields, judge, origin_form, start_line
+from docker_registry.web.framing import Fields, judge, origin_form, start_line
 from docker_registry.web.heads import Parser
 from docker_registry.web.inlet import Inlet
 from docker_registry.web.outlet import HELD, SMALL, WRITE, Outlet, host, read_at_once
@@ -31,13 +32,10 @@ if TYPE_CHECKING:
     from docker_registry.web.site import Site
 
 TURN = 32
-"""Requests of one connection that are taken up in one turn of the reactor: others want to be served, too."""
+"""Requests of one connection that are taken up in one turn of the reactor."""
 
 READ_AHEAD = 16 << 10
 """Bytes of later requests that may wait; beyond, the client is held back."""
-
-_DENSE = 1 << 10
-"""A chunked body with less than so many bytes between its lines is read in small portions."""
 
 _NO_BODY = Body(Budget(0), 0)
 _NO_LINE = ("GET", b"", "1.1")
@@ -143,27 +141,32 @@ class Channel(Protocol):
             self.refuse(refusal)
         finally:
             self._advancing = False
-        if self._input_ended:
+        if self._input_ended and not self._resting:
             self._end_with_input()
         self._pace()
 
     def _read(self) -> None:
         heads = 0
-        while self._inlet.left and not self.out.is_full:
+        while self._inlet.left and not self.out.is_full and not self._resting:
             if self.state is State.BODY:
                 self._read_body()
-            elif self._resting or self.state not in _READING:
+            elif self.state not in _READING:
                 break
             elif heads == TURN:
-                self._resting = True
-                self.site.later(self._go_on)
+                self._rest()
             else:
                 heads += 1
                 if not self._read_head():
                     break
 
+    def _rest(self) -> None:
+        """Read on in the next turn of the reactor: others want to be served, too."""
+        self._resting = True
+        self.site.later(self._go_on)
+
     def _go_on(self) -> None:
         self._resting = False
+        self.site.turn.end()
         self._advance()
 
     def _read_head(self) -> bool:
@@ -219,7 +222,7 @@ class Channel(Protocol):
     def _read_body(self) -> None:
         request, inlet, chunks = self.request, self._inlet, self._chunks
         assert request is not None
-        body, data, at, portion = request.body, inlet.data, inlet.at, self.site.budget.read
+        body, data, at = request.body, inlet.data, inlet.at
         if chunks is None:
             assert body.length is not None
             inlet.at = min(len(data), at + body.length - body.received)
@@ -228,9 +231,9 @@ class Channel(Protocol):
         else:
             part, inlet.at = chunks.take(data, at)
             whole = chunks.complete
-            if chunks.lines * _DENSE > len(data):
-                portion = WRITE
-        read_at_once(self.transport, WRITE if whole else portion)
+            if inlet.left and not whole:
+                self._rest()                        # they are many, and small
+        read_at_once(self.transport, WRITE if whole else self.site.budget.read)
         if whole:
             self._enter(State.ANSWER)
         body.feed(part, whole)                      # whoever waited for that may answer now
@@ -240,7 +243,7 @@ class Channel(Protocol):
         """Nothing more will come: end what waits for it."""
         if self.state is State.BODY:
             self.abort()
-        elif self.state is State.LINGER or (self.state in _READING and not self.out.is_full and not self._resting):
+        elif self.state is State.LINGER or (self.state in _READING and not self.out.is_full):
             self.let_go()
 
     # Answering

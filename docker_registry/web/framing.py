@@ -1,4 +1,4 @@
-"""What llhttp lets pass and a registry must not (RFC 9112)."""
+"""What llhttp lets pass in a head and a registry must not (RFC 9112)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ Fields = dict[bytes, list[bytes]]
 _START_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)(/[^#]*)?", re.IGNORECASE)
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t -~\x80-\xff]*)?\r\n")
-_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n")
 _METHODS = {each.encode("ascii"): each for each in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _VERSIONS = {b"1.1": "1.1", b"1.0": "1.0"}
 
@@ -73,73 +71,3 @@ def origin_form(target: bytes, headers: Fields) -> bytes:
         raise Refusal(400, "the request's target is not a path")
     headers[b"host"] = [absolute[1]]
     return absolute[2] or b"/"
-
-
-class Chunks:
-    """A body in chunks (RFC 9112, 7.1), decoded. What follows it is a request: nothing here is guessed.
-
-    :param line_bytes: a size line with its extensions, and all trailers together, have at most so many bytes.
-    :ivar complete: whether all of it has come.
-    :ivar lines: how many the last `take` has seen, but for the ends of chunks.
-    """
-
-    __slots__ = ("_is_behind", "_left", "_limit", "_line", "_trailers", "complete", "lines")
-
-    def __init__(self, line_bytes: int) -> None:
-        self._limit = line_bytes
-        self._left = 0                  # of a chunk's data
-        self._is_behind = False         # it has ended, and its line break must come
-        self._line = b""                # so far
-        self._trailers = -1             # bytes of them; before the last chunk, -1
-        self.complete = False
-        self.lines = 0
-
-    def take(self, data: bytes, at: int) -> tuple[bytes, int]:
-        """The content in ``data`` from ``at`` on, and where the body's part of it ends.
-
-        :raises Refusal: not the framing of chunks.
-        """
-        self.lines = 0
-        view, parts = memoryview(data), []
-        while at < len(data) and not self.complete:
-            if self._left:
-                end = min(at + self._left, len(data))
-                parts.append(view[at:end])
-                self._left -= end - at
-                self._is_behind = not self._left
-            else:
-                end = data.find(b"\n", at) + 1 or len(data)
-                self._line += data[at:end]
-                if len(self._line) > (2 if self._is_behind else self._limit):
-                    raise Refusal(400, "a chunk, or its line, is too long")
-                if self._line[-1:] == b"\n":
-                    line, self._line = self._line, b""
-                    self._judge(line)
-            at = end
-        return b"".join(parts), at
-
-    def _judge(self, line: bytes) -> None:
-        if line[-2:] != b"\r\n":
-            raise Refusal(400, "a chunk's line ends with CR LF")
-        if self._is_behind:
-            self._is_behind = False
-            return
-        self.lines += 1
-        if self._trailers >= 0:
-            self._judge_trailer(line)
-            return
-        match = _SIZE_LINE.fullmatch(line)
-        if match is None:
-            raise Refusal(400, "malformed chunk size")
-        self._left = int(match[1], 16)
-        if not self._left:
-            self._trailers = 0
-
-    def _judge_trailer(self, line: bytes) -> None:
-        """They go nowhere."""
-        self._trailers += len(line)
-        if self._trailers > self._limit:
-            raise Refusal(400, "too many trailers")
-        self.complete = line == b"\r\n"
-        if not self.complete and not _TRAILER.fullmatch(line):
-            raise Refusal(400, "malformed trailer")
