@@ -27,11 +27,11 @@ class Ahead:
     """The few bytes of a request, taken before anything is known of the session that they are for: a `Source` of the
     same.
 
-    :ivar is_stored: for whoever stores them, to say so.
+    :ivar stored: how many are a blob in the store already; for whoever stores them, to say so.
     """
 
     def __init__(self, source: Source) -> None:
-        self.is_stored = False
+        self.stored = 0
         self._source = source
         self._parts: list[bytes] = []
         self._is_more = False                       # than a few

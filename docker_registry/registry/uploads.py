@@ -180,25 +180,30 @@ class Uploads:
         ahead, meanwhile = Ahead(source), None
         if (chunk.may_be_small_blob and IDistant.providedBy(self._storage)
                 and self._sessions.is_new(repository, upload)):
-            source, meanwhile = ahead, partial(self._store, ahead, digest)
+            source, meanwhile = ahead, partial(self._store, ahead, digest, chunk)
         async with self._working(repository, upload, meanwhile) as session:
             _check_place(session, chunk)
-            arriving = await self._receive(session, source, chunk, digest)
-            if await self._digest(session, arriving, digest.algorithm) != digest:
-                await self._settle(session, arriving)
-                raise DigestMismatch(str(digest))
-            if not ahead.is_stored:
-                await self._commit(session, arriving, digest)
-            await self._publish(session, arriving, digest)
+            if ahead.stored and not session.state.offset:       # they are all that there is
+                await self._publish(session, digest, ahead.stored)
+            else:
+                await self._receive_last(session, digest, source, chunk)
             self._count.add(-1)
 
-    async def _store(self, ahead: Ahead, digest: Digest) -> None:
+    async def _receive_last(self, session: Session, digest: Digest, source: Source, chunk: Chunk) -> None:
+        arriving = await self._receive(session, source, chunk, digest)
+        if await self._digest(session, arriving, digest.algorithm) != digest:
+            await (self._settle(session, arriving) if session.is_stored else arriving.abandon())
+            raise DigestMismatch(str(digest))
+        await self._commit(session, arriving, digest)
+        await self._publish(session, digest, arriving.offset)
+
+    async def _store(self, ahead: Ahead, digest: Digest, chunk: Chunk) -> None:
         """Store a small blob, while the store is asked whether its session still stands: what no repository has a link
         to is collected."""
         content = await ahead.blob(digest)
-        if content is not None:
+        if content is not None and len(content) == chunk.length:
             await self._storage.put(layout.blob(digest), content)
-            ahead.is_stored = True
+            ahead.stored = len(content)
 
     async def _take(self, repository: Repository, digest: Digest, source: Source, chunk: Chunk) -> None:
         session = self._sessions.new(repository, digest.algorithm)
@@ -208,12 +213,7 @@ class Uploads:
     async def _take_in(self, session: Session, digest: Digest, source: Source, chunk: Chunk) -> None:
         try:
             _check_place(session, chunk)
-            arriving = await self._receive(session, source, chunk, digest)
-            if await self._digest(session, arriving, digest.algorithm) != digest:
-                await arriving.abandon()
-                raise DigestMismatch(str(digest))
-            await self._commit(session, arriving, digest)
-            await self._publish(session, arriving, digest)
+            await self._receive_last(session, digest, source, chunk)
         except StoreUnavailable:
             raise                               # what is left is found by its age: asking once more would take as long
         except BaseException:
@@ -373,13 +373,14 @@ class Uploads:
         if IFlat.providedBy(self._storage):
             session.has_data = False
 
-    async def _publish(self, session: Session, arriving: Arriving, digest: Digest) -> None:
+    async def _publish(self, session: Session, digest: Digest, size: int) -> None:
         """Let the repository hold what is stored."""
         await together(
             Deferred.fromCoroutine(self._sessions.end(session)),
             Deferred.fromCoroutine(self._blobs.link(session.repository, digest)),
         )
-        await self._events.tell(BlobPushed(session.repository, digest, arriving.offset))
+        await self._events.tell(BlobPushed(session.repository, digest, size))
+
 
 def _check_place(session: Session, chunk: Chunk) -> None:
     """A chunk begins where the session stands (distribution-spec 1.1, "Pushing a blob in chunks")."""

@@ -589,6 +589,12 @@ class AheadTests(RegistryCase):
         self.fails(work, SizeInvalid)
         self.assertEqual(len(source._parts), 6)
 
+    def test_fewer_than_announced(self) -> None:
+        """Though they are the blob that was named."""
+        work = self.registry.uploads.finish(REPOSITORY, self.upload, Digest.of(b"abc"), Parts(b"abc"), Chunk(0, 12))
+        self.fails(work, SizeInvalid)
+        self.assertNotIn(layout.blob(Digest.of(b"abc")), self.storage.objects)
+
     def test_the_store_fails(self) -> None:
         """The session stands as it stood."""
         put = self.storage.put
