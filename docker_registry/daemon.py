@@ -86,6 +86,7 @@ class Daemon(Service):
         self._started: Deferred[None] | None = None
         self._asked = self._is_ready = self._is_hindered = False
         self._reloading = DeferredLock()
+        self._reloading.acquire()               # until it is ready
         self._pings = LoopingCall(self._ping)
         self._pings.clock = reactor
 
@@ -149,9 +150,14 @@ class Daemon(Service):
             place=self._place,
             hint=hint(addresses),
         )
+        self._serve()
+
+    def _serve(self) -> None:
+        """Requests are answered from now on."""
         self._is_ready = True
         self._became("ready")
         self._notifier.ready()
+        self._reloading.release()
 
     def _ping(self) -> None:
         self._notifier.ping()
@@ -159,11 +165,11 @@ class Daemon(Service):
     # Reloading
 
     def ask_to_reload(self) -> None:
-        """Read again what can be read again; it cannot fail."""
+        """Read again what can be read again, as soon as it is ready; it cannot fail."""
         self._reloading.run(lambda: Deferred.fromCoroutine(self._reload()))
 
     async def _reload(self) -> None:
-        if self._is_ready and self.running:
+        if self.running:
             self._notifier.reloading()
             await self._reload_all()
             self._notifier.ready()

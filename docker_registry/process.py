@@ -44,7 +44,7 @@ def keep_memory() -> None:
 
 
 def end_by_signals() -> dict[int, Any]:
-    """Have SIGTERM and SIGINT end this process at once, until a `Process` knows what there is to stop.
+    """Have SIGTERM and SIGINT end this process at once, until a `Process` knows what there is to stop; and SIGHUP wait.
 
     By itself Python makes SIGINT an exception, and what imports modules loses that now and then: twistd where it looks
     for plugins, Python in a callback of its own, which keeps the lock of all imports then. And the kernel spares the
@@ -52,13 +52,52 @@ def end_by_signals() -> dict[int, Any]:
 
     :returns: what has handled them.
     """
-    return {number: signal.signal(number, _end_by) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end_by)
+    _hang_up()
+    return before
 
 
 def _end_by(number: int, frame: object) -> None:
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
     os._exit(128 + number)                              # where it is spared
+
+
+class HangUp:
+    """What SIGHUP asks for: to reload, as soon as anybody knows how.
+
+    A terminal that is closed sends it as well: who was started from one, and has it no more, is stopped.
+    """
+
+    def __init__(self) -> None:
+        self._session = os.getsid(0) if _has_terminal() else None       # who becomes a daemon leaves it
+        self._reload: Callable[[], None] | None = None
+        self._is_asked = False
+
+    def __call__(self, *_: object) -> None:
+        if self._session == os.getsid(0) and not _has_terminal():
+            signal.raise_signal(signal.SIGTERM)
+        elif self._reload is None:
+            self._is_asked = True
+        else:
+            self._reload()
+
+    def reload_by(self, reload: Callable[[], None]) -> None:
+        self._reload = reload
+        if self._is_asked:
+            reload()
+
+
+def _hang_up() -> HangUp:
+    """What is called for SIGHUP, from now on if not before."""
+    handler = signal.getsignal(signal.SIGHUP)
+    if not isinstance(handler, HangUp):
+        handler = HangUp()
+        signal.signal(signal.SIGHUP, handler)
+    return handler
 
 
 class Process:
@@ -86,19 +125,10 @@ class Process:
         self._on((signal.SIGTERM, signal.SIGINT), call)
 
     def on_reload_signal(self, call: Callable[[], None]) -> None:
-        """Have ``call`` made for each SIGHUP; and for SIGUSR1, unless twistd takes that to rotate its log file.
-
-        A terminal that is closed sends SIGHUP as well: who was started from one, and has it no more, is stopped.
+        """Have ``call`` made for each SIGHUP, see `HangUp`; and for SIGUSR1, unless twistd takes that to rotate its log
+        file.
         """
-        has_terminal = _has_terminal()
-
-        def hung_up() -> None:
-            if has_terminal and not _has_terminal():
-                os.kill(os.getpid(), signal.SIGTERM)
-            else:
-                call()
-
-        self._on((signal.SIGHUP,), hung_up)
+        _hang_up().reload_by(lambda: self._reactor.callFromThread(call))
         if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
             self._on((signal.SIGUSR1,), call)
 

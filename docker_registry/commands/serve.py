@@ -8,7 +8,6 @@ import click
 from twisted.scripts import twistd
 
 from docker_registry.commands.options import CONFIG, FLAVOR
-from docker_registry.process import end_by_signals
 
 
 @click.command()
@@ -22,5 +21,4 @@ def serve(config: str | None, flavor: str | None, listen: tuple[str, ...]) -> No
     """
     given = [("--config", config), ("--flavor", flavor), *(("--listen", endpoint) for endpoint in listen)]
     sys.argv[1:] = ["--nodaemon", "--pidfile=", "docker-registry", *(f"{name}={text}" for name, text in given if text)]
-    end_by_signals()
     twistd.run()

@@ -119,10 +119,13 @@ sys.meta_path.insert(0, Signal())
 
 
 class OnItsWayTests(ProcessCase):
-    """A signal that comes while it starts ends it, silently, and nothing is left."""
+    """A signal that comes while it starts ends it, silently, and nothing is left; but for a reload, which waits."""
+
+    def begin(self, program: str, arguments: Sequence[str], module: str, number: signal.Signals) -> Daemon:
+        return self.run_program(ON_ITS_WAY.format(module=module, number=number.name) + program, arguments)
 
     async def ended(self, program: str, arguments: Sequence[str], module: str, number: signal.Signals) -> None:
-        daemon = self.run_program(ON_ITS_WAY.format(module=module, number=number.name) + program, arguments)
+        daemon = self.begin(program, arguments, module, number)
         self.assertEqual(await daemon.ended, -number, daemon.said.seen)
         self.assertEqual((daemon.said.seen, daemon.complained.seen), ("", ""))
         self.assertEqual(os.listdir(self.directory), ["c.yml"])
@@ -140,6 +143,13 @@ class OnItsWayTests(ProcessCase):
         arguments = ["serve", "--config=c.yml", "--flavor=x"]
         await self.ended(SERVE, arguments, "docker_registry.commands.serve", signal.SIGINT)
         await self.ended(SERVE, arguments, "twisted.plugins.docker_registry_plugin", signal.SIGINT)
+
+    @deferred
+    async def test_reload(self) -> None:
+        arguments = ["serve", "--config=c.yml", "--flavor=x"]
+        daemon = self.begin(SERVE, arguments, "docker_registry.commands.serve", signal.SIGHUP)
+        await daemon.said.until(r"listening on .*\n.* reloaded: ")
+        await self.stop(daemon)
 
 
 class RefusalTests(ProcessCase):

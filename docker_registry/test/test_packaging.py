@@ -33,7 +33,7 @@ def checkout() -> Path:
 
 class PluginTests(SynchronousTestCase):
     def test_is_found(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
         [maker] = [maker for maker in getPlugins(IServiceMaker) if maker.tapname == "docker-registry"]
         self.assertIs(maker.options, tap.Options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import signal
@@ -9,6 +10,9 @@ import subprocess
 import sys
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from docker_registry import process
+from docker_registry.process import HangUp
 
 _PIECES = """
 import resource
@@ -61,6 +65,46 @@ class SignalTests(SynchronousTestCase):
         for number in (signal.SIGTERM, signal.SIGINT):
             code = _SIGNALS.format(number=number.name)
             self.assertEqual(self.status(*first, sys.executable, "-c", code), 128 + number)
+
+
+class HangUpTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.seen: list[object] = []
+        self.patch(signal, "raise_signal", self.seen.append)
+
+    def hang_up(self, has_terminal: bool) -> HangUp:
+        self.patch(process, "_has_terminal", lambda: has_terminal)
+        return HangUp()
+
+    def test_reload(self) -> None:
+        """Asked for before anybody knows how, as often as that was, and later."""
+        for has_terminal in (True, False):
+            self.seen.clear()
+            hang_up = self.hang_up(has_terminal)
+            hang_up()
+            hang_up()
+            hang_up.reload_by(lambda: self.seen.append("reload"))
+            self.assertEqual(self.seen, ["reload"])
+            hang_up()
+            self.assertEqual(self.seen, ["reload", "reload"])
+
+    def test_terminal_is_closed(self) -> None:
+        """While it starts, and later."""
+        hang_up = self.hang_up(True)
+        self.patch(process, "_has_terminal", lambda: False)
+        hang_up()
+        hang_up.reload_by(lambda: self.seen.append("reload"))
+        hang_up()
+        self.assertEqual(self.seen, [signal.SIGTERM, signal.SIGTERM])
+
+    def test_terminal_is_left(self) -> None:
+        """As twistd does on its way to the background."""
+        hang_up = self.hang_up(True)
+        self.patch(process, "_has_terminal", lambda: False)
+        self.patch(os, "getsid", lambda _: -1)
+        hang_up.reload_by(lambda: self.seen.append("reload"))
+        hang_up()
+        self.assertEqual(self.seen, ["reload"])
 
 
 class MemoryTests(SynchronousTestCase):

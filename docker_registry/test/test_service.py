@@ -101,6 +101,8 @@ class RecordedProcess(Process):
     def on_stop_signal(self, call: Callable[[], None]) -> None:
         self.signal = call
 
+    def on_reload_signal(self, call: Callable[[], None]) -> None: ...
+
     def stop(self, status: int = 0) -> None:
         if self.status is None:
             self.status = status

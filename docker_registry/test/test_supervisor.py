@@ -331,8 +331,12 @@ class SupervisorTests(SynchronousTestCase):
         self.assertIn("not every worker has read again what it should within 10 s", self.lines())
 
     def test_reload_before_it_is_ready(self) -> None:
+        """It does when it is."""
         self.supervisor.ask_to_reload()
         self.assertEqual(self.told(), [])
+        for hand in self.hands:
+            hand.ready()
+        self.assertEqual(self.told(), ["READY=1", "RELOADING=1"])
 
     def test_stops_workers_first(self) -> None:
         first, second = self.serving()
@@ -382,6 +386,10 @@ class HandTests(SynchronousTestCase):
             Charge(1, b"", "c.yml", "x", (), {}), -1, lambda hand: seen.append("ready"),
             lambda hand, status: seen.append((hand.is_ready, status)), lambda fault: None,
         )
+        orders: list[Order] = []
+        self.patch(hand, "order", orders.append)
+        self.successResultOf(hand.reload())
+        self.assertEqual(orders, [Order.RELOAD], "it does when it is ready, whoever waits for that")
         hand.childDataReceived(REPORTS, b"rea")
         hand.childDataReceived(REPORTS, b"dy\npo")
         hand.unanswered = 2

@@ -33,7 +33,8 @@ class Chunks:
 
         :raises Refusal: not the framing of chunks.
         """
-        view, parts = memoryview(data), []
+        view = memoryview(data)
+        parts: list[memoryview] = []
         while at < len(data) and not self.complete and len(parts) < AT_ONCE:
             if self._left:
                 end = min(at + self._left, len(data))

@@ -105,11 +105,11 @@ class Hand(ProcessProtocol):
         self.order(Order.PING)
 
     def reload(self) -> Deferred[None]:
-        """Fires when it has, or has ended."""
+        """Fires when it has, or has ended. One that is not ready does when it is, and is not waited for."""
         done: Deferred[None] = Deferred()
+        self.order(Order.RELOAD)
         if self.is_ready:
             self._reloading.append(done)
-            self.order(Order.RELOAD)
         else:
             done.callback(None)
         return done

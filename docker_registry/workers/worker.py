@@ -73,9 +73,8 @@ class Worker(RegistryService):
         self._is_over = False
 
     def _say_ready(self, by: str = "") -> None:
-        self._is_ready = True
-        self._became("ready")
-        self._notifier.ready()
+        """The parent does."""
+        self._serve()
 
     async def _reload(self) -> None:
         await self.reloads.reload()
