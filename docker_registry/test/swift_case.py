@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from typing import Any
 
 from docker_registry.storage.http import Http
 from docker_registry.storage.retries import Retries
+from docker_registry.storage.swift import large
 from docker_registry.storage.swift.login import V1, V1Login
 from docker_registry.storage.swift.settings import Settings
 from docker_registry.storage.swift.storage import SwiftStorage
@@ -46,6 +48,11 @@ class SwiftFaultCase(ObjectCase):
         storage = SwiftStorage(settings, log_in, http, self.runner, reactor, **options)
         self.addCleanup(self.close, storage)
         return storage
+
+    def takes(self, most: int) -> None:
+        """Have the store say that it takes so many segments in one list."""
+        self.patch(large, "FEW", most)
+        self.proxy.add(target="^/info$", status=200, body=json.dumps({"slo": {"max_manifest_segments": most}}).encode())
 
     def calls(self) -> list[str]:
         """What was asked since the last call of this, each as method, key below the prefix, and names of the query."""

@@ -9,7 +9,7 @@ from twisted.internet.task import deferLater
 from docker_registry.errors import StorageFailed
 from docker_registry.storage.objects import reader
 from docker_registry.storage.objects.reader import PiecesReader
-from docker_registry.storage.swift import large, storage
+from docker_registry.storage.swift import storage
 from docker_registry.storage.swift.container import Segment
 from docker_registry.test.storage_contract import content
 from docker_registry.test.swift_case import MIB, SEGMENT, SwiftFaultCase, reactor
@@ -70,7 +70,7 @@ class SegmentsTests(SwiftFaultCase):
         await self.all_is_free()
 
     async def test_lists_of_lists(self) -> None:
-        self.patch(large, "LISTED", 2)
+        self.takes(2)
         await self.storage.delete("b")
         await self.make_object(WHOLE)
         self.assertEqual(await self.content("b"), WHOLE)

@@ -17,7 +17,6 @@ from docker_registry.storage.flows import Body, Flow
 from docker_registry.storage.glance.storage import GlanceStorage
 from docker_registry.storage.objects import filling
 from docker_registry.storage.objects.budget import Budget
-from docker_registry.storage.swift import large
 from docker_registry.storage.swift.client import Client
 from docker_registry.storage.swift.container import Container, Segment
 from docker_registry.test.glance_case import shelf_of
@@ -269,7 +268,7 @@ class WritingTests(SwiftWritingCase):
 
     async def test_more_segments_than_a_list_has(self) -> None:
         """They are listed in groups."""
-        self.patch(large, "LISTED", 3)
+        self.takes(3)
         whole = content(17 * MIB)
         for begin, lists in ((self.direct, 2), (self.session, 2)):
             await begin("b", whole)

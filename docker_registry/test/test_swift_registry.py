@@ -162,7 +162,7 @@ class BadDayTests(SwiftRegistryCase):
 
     async def test_refused_for_ever(self) -> None:
         """For a reason that none of ours has a name for."""
-        await self.check(500, {"target": "/v1/", "status": 409})
+        await self.check(500, {"target": "/v1/", "status": 405})
 
     async def test_no_token_is_taken(self) -> None:
         await self.check(503, {"target": "/v1/", "status": 401})

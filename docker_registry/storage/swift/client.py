@@ -13,7 +13,7 @@ from docker_registry.errors import NotFound, StoreUnavailable
 from docker_registry.storage.flows import Body
 from docker_registry.storage.http import Answer, Patience
 from docker_registry.storage.retries import Retries
-from docker_registry.storage.swift.errors import NoRights, meaning
+from docker_registry.storage.swift.errors import NoRights, Overtaken, meaning
 from docker_registry.storage.tokens import Access, Service
 
 R = TypeVar("R")
@@ -35,6 +35,16 @@ BRIEF = 5.0
 async def nothing(answer: Answer) -> None:
     """Reads an answer of which nobody wants to know more."""
     await answer.content(LIMIT)
+
+
+def _is_overtaken(method: str, key: str, query: Mapping[str, str], status: int) -> bool:
+    """Whether the store has left an object as it was, as that is newer by the clock of the proxy that was asked. To who
+    writes it says 202 then, which is a success for containers, and before it knows more (Swift 2.38,
+    ``swift/proxy/controllers/obj.py``).
+    """
+    if method == "PUT":
+        return status == 202 and bool(key) and "heartbeat" not in query
+    return method in ("POST", "DELETE") and status == 409
 
 
 class Client:
@@ -96,6 +106,9 @@ class Client:
                 method, self.path(key, query), headers or {}, body, stream=stream, seconds=seconds or min(left, usual)
             )
             try:
+                if _is_overtaken(method, key, query or {}, answer.status):
+                    await answer.discard()
+                    raise Overtaken(self.where)
                 if answer.status >= 300:
                     await answer.discard()      # what it says is HTML, and nobody's to repeat (T44)
                     raise meaning(answer.status, self.where, key)

@@ -13,6 +13,15 @@ class NoRights(StoreUnavailable):
     """The login may not do this."""
 
 
+class Overtaken(Transient):
+    """Nothing was written or deleted: what is there is newer, or its deletion. That passes when the proxy's clock is
+    where the other one's was.
+    """
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"{where}: what is there is newer than what came now: the clocks of Swift's proxies differ")
+
+
 def meaning(status: int, where: str, key: str, said: str = "") -> StorageError:
     """The error that an answer without success comes to.
 

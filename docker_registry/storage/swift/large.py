@@ -31,18 +31,21 @@ from docker_registry.storage.objects.store import Refused
 from docker_registry.storage.swift.container import Container, Segment, SwiftHead
 from docker_registry.storage.swift.groups import AT_ONCE, Groups, group_in, group_of
 
-LISTED = 1000
-"""Segments of one list: Swift's limit where nobody has changed it."""
+FEW = 10
+"""Segments that every store takes in one list."""
 
 _log = Logger()
 
 
 class Segmented:
-    """:param groups: of the segments."""
+    """:param groups: of the segments.
+    :param limit: how many of them the store takes in one list.
+    """
 
-    def __init__(self, container: Container, groups: Groups) -> None:
+    def __init__(self, container: Container, groups: Groups, limit: Callable[[], Awaitable[int]]) -> None:
         self.container = container
         self.groups = groups
+        self._limit = limit
         self._tidying = Shield()
 
     def piece(self, key: str, run: str, number: int) -> str:
@@ -73,7 +76,7 @@ class Segmented:
         segments = [Segment(self.path(piece.key), piece.size) for piece in session.pieces()]
         rest = sum(map(len, session.rest))
         claims = [partial(self.groups.claim, group, target) for group in sorted(groups)]
-        if own not in groups and (rest or len(segments) > LISTED):
+        if own not in groups and (rest or await self._are_many(segments)):
             claims.append(partial(self._begin_claimed, own, session.key, target))
         if set(await at_most(AT_ONCE, claims)) != {target}:
             raise StorageFailed(f"{session.key} was ended elsewhere")
@@ -122,7 +125,7 @@ class Segmented:
         :param group: of the one who does.
         """
         wanted = [self._own(each.path) or "" for each in segments]
-        if len(segments) > LISTED:
+        if await self._are_many(segments):
             segments = await self._lists(segments, group)
             wanted += [self._own(each.path) or "" for each in segments]
 
@@ -131,11 +134,16 @@ class Segmented:
 
         await self._over(target, group, wanted, put)
 
+    async def _are_many(self, segments: Sequence[Segment]) -> bool:
+        """Whether there are more than one list may have."""
+        return len(segments) > FEW and len(segments) > await self._limit()
+
     async def _lists(self, segments: Sequence[Segment], group: str) -> Sequence[Segment]:
         """Lists of segments, in place of more of those than one list may have."""
         found: list[Segment] = []
-        for at in range(0, len(segments), LISTED):
-            some = segments[at : at + LISTED]
+        most = await self._limit()
+        for at in range(0, len(segments), most):
+            some = segments[at : at + most]
             key = self.groups.segment(group, f"list-{len(found):06}")
             await self.container.put_large(key, some, group)
             found.append(Segment(self.path(key), sum(each.size for each in some)))

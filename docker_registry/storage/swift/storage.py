@@ -32,6 +32,7 @@ from docker_registry.storage.swift.client import Client
 from docker_registry.storage.swift.container import TOUCHED, Container, SwiftHead
 from docker_registry.storage.swift.groups import AT_ONCE, Groups
 from docker_registry.storage.swift.large import Segmented
+from docker_registry.storage.swift.limits import Limit
 from docker_registry.storage.swift.links import link
 from docker_registry.storage.swift.settings import Settings
 from docker_registry.storage.tokens import LogIn, Service
@@ -74,7 +75,8 @@ class SwiftStorage(ObjectStorage):
         service = Service(http, log_in, clock)
         client = Client(service, settings.container, retries or Retries(clock), http.patience, clock.seconds)
         self.container = Container(client, runner)
-        self.large = Segmented(self.container, Groups(self.container, settings.prefix))
+        groups = Groups(self.container, settings.prefix)
+        self.large = Segmented(self.container, groups, Limit(http, client.access))
         budget = Budget(settings.memory, clock, "swift_memory")
         pieces = PieceSizes(settings.segment_size, budget, uneven=True)
         super().__init__(self.container, self.large, budget, runner, settings.prefix, pieces)
