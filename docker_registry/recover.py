@@ -1,11 +1,11 @@
-"""``docker-registry recover``: content that a store holds and has lost the records of."""
+"""``docker-registry recover``: content that a store has lost the records of, and tags that are names there."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -15,8 +15,9 @@ from docker_registry.alone import over_store, resumable
 from docker_registry.config.model import Config
 from docker_registry.output import complain, say
 from docker_registry.progress import Progress
+from docker_registry.registry.restoring import Missing, Restoring
 from docker_registry.service import Core
-from docker_registry.storage.interface import IRecovers, IRecovery, Lost
+from docker_registry.storage.interface import INames, IRecovers, IRecovery, Lost
 
 ALL, SOME_LEFT = 0, 3
 """Statuses that the command ends with when it came to its end."""
@@ -31,19 +32,42 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
+class Tags:
+    """:ivar set: how many stand for a manifest again.
+    :ivar left: those that do not, and why.
+    """
+
+    set: int
+    left: Mapping[Missing, str]
+
+    def lines(self) -> list[str]:
+        """For people."""
+        said = [f"{each.repository}:{each.tag} is lost: {reason}" for each, reason in self.left.items()]
+        return [*said, f"{self.set} tags set" + (f", {len(self.left)} left" if self.left else "")]
+
+    def fields(self) -> dict[str, Any]:
+        """For programs."""
+        left = [{"repository": str(each.repository), "tag": str(each.tag), "reason": reason}
+                for each, reason in self.left.items()]
+        return {"set": self.set, "left": left}
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """:ivar store: what tells this store's content from that of others.
     :ivar others: content of other stores, where there is none of this one.
+    :ivar tags: ``None`` if nobody asked for them.
     """
 
     store: str
     recovered: int
     left: Sequence[Left]
     others: Mapping[str, int]
+    tags: Tags | None = None
 
     @property
     def status(self) -> int:
-        return SOME_LEFT if self.left or self.others else ALL
+        return SOME_LEFT if self.left or self.others or (self.tags and self.tags.left) else ALL
 
     def lines(self) -> list[str]:
         """For people."""
@@ -51,22 +75,29 @@ class Outcome:
             said = [f"nothing here is of store {self.store}; --store STORE takes what another one left:"]
             return said + [f"  {store} has {count}" for store, count in sorted(self.others.items())]
         said = [f"{each.what.key} is lost: {each.reason}" for each in self.left]
-        return [*said, f"{self.recovered} recovered" + (f", {len(self.left)} left" if self.left else "")]
+        said.append(f"{self.recovered} recovered" + (f", {len(self.left)} left" if self.left else ""))
+        return said if self.tags is None else [*said, *self.tags.lines()]
 
     def json(self) -> str:
         """For programs."""
         left = [{"key": each.what.key, "image": each.what.id, "reason": each.reason} for each in self.left]
-        return json.dumps({"store": self.store, "recovered": self.recovered, "left": left, "others": {**self.others}})
+        said = {"store": self.store, "recovered": self.recovered, "left": left, "others": {**self.others}}
+        return json.dumps(said if self.tags is None else {**said, "tags": self.tags.fields()})
 
 
 class Command:
     """:param store: whose content is to be this one's, if it is another.
+    :param restoring: of tags; ``None`` if they are left as they are.
     :param say: a line for people who watch.
     """
 
-    def __init__(self, clock: IReactorTime, recovery: IRecovery, store: str | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, clock: IReactorTime, recovery: IRecovery, store: str | None, restoring: Restoring | None,
+        say: Callable[[str], None],
+    ) -> None:
         self._recovery = recovery
         self._store = store
+        self._restoring = restoring
         self._progress = Progress(clock, sys.stderr.isatty(), say)
         self._say = say
         self._read = 0
@@ -84,7 +115,15 @@ class Command:
         size = sum(each.size for each in lost)
         self._say(f"{stores.get(self._recovery.store, 0)} images, {len(lost)} without a record, "
                   f"{size / 1e6:.0f} MB to be read")
-        return await self._progress.of("reading", size, lambda: self._read, self._recover(lost))
+        outcome = await self._progress.of("reading", size, lambda: self._read, self._recover(lost))
+        return outcome if self._restoring is None else replace(outcome, tags=await self._restore(self._restoring))
+
+    async def _restore(self, restoring: Restoring) -> Tags:
+        missing = await restoring.missing()
+        self._say(f"{len(missing)} tags are names in Glance only")
+        reasons = {each: await restoring.restore(each) for each in missing}
+        left = {each: reason for each, reason in reasons.items() if reason}
+        return Tags(len(missing) - len(left), left)
 
     async def _recover(self, lost: Sequence[Lost]) -> Outcome:
         recovered: set[str] = set()
@@ -104,11 +143,12 @@ class Command:
         self._read += count
 
 
-def recover(reactor: Any, config: Config, store: str | None, as_json: bool) -> Deferred[None]:
+def recover(reactor: Any, config: Config, store: str | None, tags: bool, as_json: bool) -> Deferred[None]:
     """Fails with `SystemExit` unless all went well. When the reactor stops, the work does."""
 
     async def work(made: Core) -> int:
-        command = Command(reactor, IRecovers(made.storage).recovery, store, complain)
+        restoring = Restoring(made.storage, INames(made.storage), made.registry) if tags else None
+        command = Command(reactor, IRecovers(made.storage).recovery, store, restoring, complain)
         return await resumable(_told(command, as_json), complain)
 
     return over_store(reactor, config, work)

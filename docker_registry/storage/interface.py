@@ -388,6 +388,17 @@ class IExplores(Interface):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """:ivar group: in which it was named.
+    :ivar key: of the object, as that says itself.
+    """
+
+    name: str
+    group: str
+    key: str
+
+
 class INames(Interface):
     """A store whose objects people see elsewhere, too, each under a name."""
 
@@ -400,3 +411,6 @@ class INames(Interface):
 
     def names(group: str) -> Deferred[list[str]]:
         """What objects are called that were named in ``group``."""
+
+    def named() -> Deferred[list[Named]]:
+        """All objects of ours that have a name."""

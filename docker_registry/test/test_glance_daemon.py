@@ -75,10 +75,13 @@ class OutageTests(ToldCase):
     async def test_recover(self) -> None:
         """The directory beside Glance has lost what it knew of images, and then is another store."""
         need(("skopeo", "skopeo"))
-        self.options(**Project().options())
+        project = await deferToThread(Project)
+        self.options(**project.options(glance_names=True))
         layout = await deferToThread(images.make, Path(self.directory, "layout"), 3_000_000)
         daemon, port = await self.all_ready()
         await self.copy(f"oci:{layout.root}:image", port, "app")
+        while not await deferToThread(lambda: list(project.images(name="in:\"app:1\""))):
+            await deferLater(reactor, 0.05)
         await self.stop(daemon)
         records = Path(self.directory, "images/glance")
         before = {path: path.read_bytes() for path in (records / "images").rglob("data")}
@@ -103,6 +106,14 @@ class OutageTests(ToldCase):
             self.assertEqual(json.loads(path.read_bytes()), json.loads(content))
         again = self.recover()
         self.assertEqual((await again.ended, again.said.seen), (0, "0 recovered\n"))
+        daemon, port = await self.all_ready()
+        await self.pull(port, "app")
+        await self.stop(daemon)
+        shutil.rmtree(records.parent)                       # and all the rest
+        asking = self.recover(f"--store={store}", "--tags")
+        self.assertEqual(await asking.ended, 0, asking.complained.seen)
+        self.assertEqual(asking.said.seen, f"{len(before)} recovered\n1 tags set\n")
+        shutil.rmtree(Path(self.directory, "pulled-app"))
         daemon, port = await self.all_ready()
         await self.pull(port, "app")
         await self.stop(daemon)

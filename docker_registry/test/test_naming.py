@@ -14,7 +14,7 @@ from docker_registry.names import Repository, Tag
 from docker_registry.registry import events, naming
 from docker_registry.registry.naming import LONG, PAUSE, TRIES, Naming
 from docker_registry.storage import layout
-from docker_registry.storage.interface import INames
+from docker_registry.storage.interface import INames, Named
 from docker_registry.test.registry_case import LATEST, OTHER, REPOSITORY
 from docker_registry.test.test_images import REPOSITORY as APP
 from docker_registry.test.test_images import ImageCase, image_id
@@ -49,6 +49,10 @@ class Names:
     @deferred
     async def names(self, group: str) -> list[str]:
         return [name for name in self.called if self.groups[name] == group]
+
+    @deferred
+    async def named(self) -> list[Named]:
+        return [Named(name, self.groups[name], key) for name, key in self.called.items()]
 
 
 class NamingTests(ImageCase):

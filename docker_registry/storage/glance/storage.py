@@ -49,12 +49,14 @@ from docker_registry.storage.interface import (
     ITaken,
     IWriter,
     Leftover,
+    Named,
     Stat,
 )
 from docker_registry.threads import Runner
 
 Entries = list[Entry]
 Names = list[str]
+AllNamed = list[Named]
 Leftovers = list[Leftover]
 
 
@@ -314,6 +316,11 @@ class GlanceStorage:
         assert self._titles is not None
         self.diversion.check()
         return await self._titles.names(group)
+
+    @deferred
+    async def named(self) -> AllNamed:
+        assert self._titles is not None
+        return await self._titles.all()
 
     def explored(self) -> Deferred[None]:
         return IExplores(self._alternate).explored()

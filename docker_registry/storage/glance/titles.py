@@ -9,6 +9,8 @@ from docker_registry.storage.glance.errors import Conflict
 from docker_registry.storage.glance.images import Image, Images
 from docker_registry.storage.glance.old import FORMATS, find
 from docker_registry.storage.glance.oldimages import pages
+from docker_registry.storage.glance.shelf import KEY
+from docker_registry.storage.interface import Named
 
 GROUP = "docker_registry_repository"
 """A property: which group an image was named in."""
@@ -49,6 +51,13 @@ class Titles:
     async def names(self, group: str) -> list[str]:
         """What images are called that were named in ``group``."""
         return [image.name async for image in self._those_with({GROUP: group}) if image.name]
+
+    async def all(self) -> list[Named]:
+        """Of images of ours."""
+        return [
+            Named(image.name, image.properties[GROUP], image.properties.get(KEY, ""))
+            async for image in self._those_with({}) if image.name and GROUP in image.properties and self._is_ours(image)
+        ]
 
     async def _those_with(self, filters: Mapping[str, str]) -> AsyncIterator[Image]:
         wanted = {**FORMATS, "owner": await self._project(), **filters}
