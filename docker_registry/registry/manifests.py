@@ -251,11 +251,12 @@ class Manifests:
     async def _store(self, repository: Repository, manifest: Manifest, tags: Sequence[Tag]) -> None:
         digest, link = manifest.digest, str(manifest.digest).encode()
         await self._check(repository, manifest.document)
-        await self._storage.put(layout.blob(digest), manifest.content)
-        keys = [layout.revision_link(repository, digest)]
+        contents = {layout.blob(digest): manifest.content}
         if manifest.document.subject is not None:
-            keys.append(layout.referrer_link(repository, manifest.document.subject.digest, digest))
-        await together(*(self._storage.put(key, link) for key in keys))
+            contents[layout.referrer_link(repository, manifest.document.subject.digest, digest)] = link
+        await together(*(self._storage.put(key, content) for key, content in contents.items()))
+        # From here on the repository holds it, and lists it among the referrers of its subject.
+        await self._storage.put(layout.revision_link(repository, digest), link)
         await self._tags.point(repository, tags, digest)
         self._remember(manifest)
         self.log.info(
@@ -314,13 +315,14 @@ class Manifests:
         self.log.info("deleted {repository}:{tag}", repository=repository.name, tag=tag.name)
 
     async def _delete(self, repository: Repository, digest: Digest) -> None:
-        """The tags go first and the link last, so that a crash between leaves nothing that points at nothing."""
+        """The tags go before the link, so that a crash between leaves none that points at nothing. What lists it as a
+        referrer goes after it: that counts only as long as the link is there."""
         async with self._locks.held(repository):
             subject = await self._subject(repository, digest)
             tags = await self._tags.remove_all(repository, digest)
+            await self._storage.delete_tree(layout.revision(repository, digest))
             if subject is not None:
                 await self._storage.delete_tree(layout.referrer(repository, subject, digest))
-            await self._storage.delete_tree(layout.revision(repository, digest))
             await self._tidy(repository)
             await self._events.tell(ManifestDeleted(repository, digest, tuple(tags)))
         self.log.info("deleted {repository} {digest}", repository=repository.name, digest=str(digest))

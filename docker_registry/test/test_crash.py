@@ -11,9 +11,11 @@ from docker_registry.registry.uploads import Chunk
 from docker_registry.storage import layout
 from docker_registry.test.crash_case import CrashCase, found
 from docker_registry.test.registry_case import LATEST, REPOSITORY, Parts, RegistryCase
+from docker_registry.test.test_documents import DIGEST, descriptor, encoded, index
 
 LAYERS = (b"first layer" * 1000, b"second layer" * 1000)
 CONFIG = b"{}"
+SIGNATURE, OTHER_MANIFEST = encoded(index(manifests=[], subject=descriptor())), encoded(index(manifests=[]))
 
 
 class Acknowledged:
@@ -128,3 +130,33 @@ class GrowingCrashTests(CrashTests):
     def setUp(self) -> None:
         super().setUp()
         self.patch(arriving, "FEW", 8000)
+
+
+class ReferrerCrashTests(CrashCase):
+    """A manifest that refers to another is pushed, and deleted: it is there exactly as long as it is listed."""
+
+    def promises(self) -> list[str]:
+        return []
+
+    async def script(self, registry: Registry, done: list[str]) -> None:
+        await registry.manifests.put(REPOSITORY, LATEST, OTHER_MANIFEST, None)
+        await registry.manifests.put(REPOSITORY, Digest.of(SIGNATURE), SIGNATURE, None)
+        await registry.manifests.delete(REPOSITORY, Digest.of(SIGNATURE))
+        done.append("deleted")
+
+    def check(self, registry: Registry, done: list[str], label: str) -> None:
+        manifest = self.now(found(registry.manifests.get(REPOSITORY, Digest.of(SIGNATURE)), ManifestUnknown))
+        listed = self.now(registry.referrers.find(REPOSITORY, Digest.parse(DIGEST)).next())
+        self.assertEqual(listed is not None, manifest is not None, label)
+        self.assertFalse("deleted" in done and manifest is not None, label)
+
+    def check_again(self, registry: Registry, label: str) -> None:
+        done: list[str] = []
+        self.now(self.script(registry, done))
+        self.check(registry, done, label)
+
+    def test_killed_at_every_step(self) -> None:
+        self.assertGreater(self.crash(cut_power=False), 20)
+
+    def test_power_cut_at_every_step(self) -> None:
+        self.assertGreater(self.crash(cut_power=True), 20)
