@@ -83,10 +83,21 @@ def next_page(path: str, last: str, size: int, **more: str) -> tuple[bytes, byte
     return b"Link", f'<{path}?{query}>; rel="next"'.encode("ascii")
 
 
-def etag_matches(request: Request, field: bytes, digest: Digest) -> bool:
-    """Whether ``If-None-Match`` or ``If-Range`` names the digest's entity tag, or any (RFC 9110, 13.1)."""
-    header = request.header(field)
+def etag(digest: Digest) -> bytes:
+    """The entity tag of what a digest names."""
+    return f'"{digest}"'.encode("ascii")
+
+
+def client_has(request: Request, digest: Digest) -> bool:
+    """Whether ``If-None-Match`` names the digest's entity tag, or any (RFC 9110, 13.1.2)."""
+    header = request.header(b"if-none-match")
     if header is None:
         return False
     tags = [tag.strip().removeprefix(b"W/") for tag in header.split(b",")]
-    return b"*" in tags or f'"{digest}"'.encode() in tags
+    return b"*" in tags or etag(digest) in tags
+
+
+def wants_part(request: Request, digest: Digest) -> bool:
+    """Whether a part is enough: ``If-Range`` is absent, or is the entity tag itself, which a weak one is not (RFC 9110,
+    13.1.5)."""
+    return request.header(b"if-range") in (None, etag(digest))

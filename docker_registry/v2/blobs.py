@@ -11,7 +11,7 @@ from docker_registry.registry.registry import Registry
 from docker_registry.storage.interface import IFile
 from docker_registry.threads import Runner
 from docker_registry.v2 import problems
-from docker_registry.v2.answers import FOREVER, REMEMBERED, etag_matches, lines, send
+from docker_registry.v2.answers import FOREVER, REMEMBERED, client_has, etag, lines, send, wants_part
 from docker_registry.web.ranges import parse_range
 from docker_registry.web.request import Request, header_lines
 from docker_registry.web.sending import send_source
@@ -24,7 +24,7 @@ class BlobRoutes:
 
     async def get(self, request: Request, repository: Repository, digest: Digest) -> None:
         """The whole blob, or one range of it; or where it is, if clients read from the store."""
-        if etag_matches(request, b"if-none-match", digest):
+        if client_has(request, digest):
             await self._registry.blobs.size(repository, digest)
             return send(request, 304, _headers(digest))
         if request.method == "GET" and (url := await self._registry.blobs.link_to(repository, digest)) is not None:
@@ -42,10 +42,7 @@ class BlobRoutes:
 
     async def _get_part(self, request: Request, repository: Repository, digest: Digest) -> None:
         size = await self._registry.blobs.size(repository, digest)
-        wanted = request.header(b"range")
-        if request.header(b"if-range") is not None and not etag_matches(request, b"if-range", digest):
-            wanted = None
-        part = parse_range(wanted, size)
+        part = parse_range(request.header(b"range"), size) if wants_part(request, digest) else None
         headers, first, length = _headers(digest), 0, size
         if part is not None:
             first, length = part.first, part.length
@@ -71,7 +68,7 @@ def _headers(digest: Digest) -> bytes:
     return lines(
         (b"Content-Type", b"application/octet-stream"),
         (b"Docker-Content-Digest", text),
-        (b"ETag", b'"%b"' % text),
+        (b"ETag", etag(digest)),
         (b"Accept-Ranges", b"bytes"),
         FOREVER,
     )

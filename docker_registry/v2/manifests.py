@@ -8,7 +8,7 @@ from docker_registry.digest import Digest
 from docker_registry.names import Repository, Tag
 from docker_registry.registry.events import ManifestPulled
 from docker_registry.registry.registry import Registry
-from docker_registry.v2.answers import ASK_AGAIN, FOREVER, REMEMBERED, etag_matches, lines, send
+from docker_registry.v2.answers import ASK_AGAIN, FOREVER, REMEMBERED, client_has, etag, lines, send
 from docker_registry.web.errors import Refusal
 from docker_registry.web.request import Request
 
@@ -24,7 +24,7 @@ class ManifestRoutes:
         """The bytes as they were pushed, whatever ``Accept`` says: a client that cannot read them says so itself."""
         manifest = await self._registry.manifests.get(repository, reference)
         headers = _headers(manifest.digest, manifest.document.media_type, isinstance(reference, Tag))
-        if request.header(b"if-none-match") is not None and etag_matches(request, b"if-none-match", manifest.digest):
+        if client_has(request, manifest.digest):
             return send(request, 304, headers)
         send(request, 200, headers, manifest.content)
         if self._registry.events.of_pulls and request.method == "GET":
@@ -70,6 +70,6 @@ def _headers(digest: Digest, media_type: str, by_tag: bool) -> bytes:
     return lines(
         (b"Content-Type", media_type.encode("ascii")),
         (b"Docker-Content-Digest", text),
-        (b"ETag", b'"%b"' % text),
+        (b"ETag", etag(digest)),
         ASK_AGAIN if by_tag else FOREVER,
     )

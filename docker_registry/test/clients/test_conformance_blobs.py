@@ -33,6 +33,7 @@ CONDITIONS = {
     "has_any": ("If-None-Match", "*", 304),
     "has_another": ("If-None-Match", '"sha256:0"', 206),
     "part_of_it": ("If-Range", '"DIGEST"', 206),
+    "part_of_it_weakly": ("If-Range", 'W/"DIGEST"', 200),
     "part_of_another": ("If-Range", '"sha256:0"', 200),
     "part_of_a_time": ("If-Range", "Wed, 25 Nov 2026 09:34:50 GMT", 200),
 }
