@@ -20,6 +20,9 @@ FOLDERS = (Path(), Path("~/.config/openstack"), Path("/etc/openstack"))
 LONGEST = 1 << 20
 """Bytes of such a file."""
 
+SHOWN = 10
+"""Clouds that are named in one line."""
+
 NAMES = frozenset({
     "auth_url", "username", "user_id", "password", "user_domain_name", "user_domain_id", "application_credential_id",
     "application_credential_name", "application_credential_secret", "token", "project_name", "project_id",
@@ -65,42 +68,72 @@ def cloud(given: Mapping[str, str], environ: Mapping[str, str], folders: Sequenc
     if any(given.get(each) for each in SECRETS):
         found = {each: value for each, value in found.items() if each not in SECRETS}
     values = {**found, **{each: value for each, value in given.items() if value and each in NAMES}}
+    if not values.get("auth_url"):
+        known = _known(environ, folders)
+        raise StorageFailed("nobody says where Keystone is: set os_auth_url, OS_AUTH_URL, or OS_CLOUD"
+                            + (f", which may be {known}" if known else ""))
     return _checked({each: value for each, value in values.items() if value})
 
 
 def _from_files(name: str, environ: Mapping[str, str], folders: Sequence[Path]) -> dict[str, str]:
-    said = environ.get("OS_CLIENT_CONFIG_FILE")
-    file = Path(said) if said else _first("clouds.yaml", folders)
+    """What stands in a vendor's profile, in the entry itself, and in the file of secrets: the last counts."""
+    file = _file("clouds", "OS_CLIENT_CONFIG_FILE", environ, folders)
     if file is None:
         raise StorageFailed(f"there is no clouds.yaml for the cloud {name}: {', '.join(map(str, folders))}")
-    secure = _first("secure.yaml", folders)
     entry = _entry(file, name)
     if entry is None:
         raise StorageFailed(f"{file} has no cloud {name}")
-    if "profile" in entry or "cloud" in entry:
-        raise StorageFailed(f"{file}: the cloud {name} has a vendor's profile, which is not read: write its auth_url")
     found = _flat(entry)
+    profile = str(entry.get("profile") or entry.get("cloud") or "")
+    if profile:
+        public = _file("clouds-public", "OS_CLIENT_VENDOR_FILE", environ, folders)
+        found = {**_flat((_entry(public, profile, "public-clouds") if public else None) or {}), **found}
+    secure = _file("secure", "OS_CLIENT_SECURE_FILE", environ, folders)
     if secure is not None:
         found |= _flat(_entry(secure, name) or {})
+    if profile and "auth_url" not in found:
+        raise StorageFailed(f"{file}: the cloud {name} has the profile {clean(profile)[:40]} of a vendor, which "
+                            "clouds-public.yaml does not have: write auth_url there, or into the cloud")
     return found
 
 
-def _first(name: str, folders: Sequence[Path]) -> Path | None:
-    return next((each for folder in folders if (each := folder.expanduser() / name).is_file()), None)
-
-
-def _entry(file: Path, name: str) -> dict[str, Any] | None:
+def _known(environ: Mapping[str, str], folders: Sequence[Path]) -> str:
+    """The clouds of the file that is there."""
+    file = _file("clouds", "OS_CLIENT_CONFIG_FILE", environ, folders)
     try:
-        with file.open("rb") as opened:
-            content = yaml.safe_load(opened.read(LONGEST))
-        entry = content["clouds"].get(name)
-    except OSError as error:
-        raise StorageFailed(f"{file} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError, RecursionError):
-        raise StorageFailed(f"{file} is no file of clouds: clouds: NAME: …, in YAML") from None
+        clouds = {} if file is None else _content(file, "clouds")
+    except StorageFailed:
+        return ""                               # nobody has asked for it
+    return ", ".join(clean(str(each))[:40] for each in list(clouds)[:SHOWN])
+
+
+def _file(name: str, variable: str, environ: Mapping[str, str], folders: Sequence[Path]) -> Path | None:
+    """:param variable: that says where it is, if it is set."""
+    if environ.get(variable):
+        return Path(environ[variable])
+    places = [folder.expanduser() / f"{name}.{ending}" for folder in folders for ending in ("yaml", "yml")]
+    return next((each for each in places if each.is_file()), None)
+
+
+def _entry(file: Path, name: str, kind: str = "clouds") -> dict[str, Any] | None:
+    entry = _content(file, kind).get(name)
     if entry is not None and not isinstance(entry, dict):
         raise StorageFailed(f"{file}: the cloud {name} is no mapping")
     return entry
+
+
+def _content(file: Path, kind: str) -> dict[str, Any]:
+    """Entries by their names."""
+    try:
+        with file.open("rb") as opened:
+            found = yaml.safe_load(opened.read(LONGEST))[kind]
+    except OSError as error:
+        raise StorageFailed(f"{file} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise StorageFailed(f"{file} is no file of clouds: {kind}: NAME: …, in YAML")
+    return found
 
 
 def _flat(entry: Mapping[str, Any]) -> dict[str, str]:
@@ -117,8 +150,6 @@ def _checked(values: Mapping[str, str]) -> Cloud:
     def said(*names: str) -> str:
         return next((values[each] for each in names if each in values), "")
 
-    if not said("auth_url"):
-        raise StorageFailed("nobody says where Keystone is: set os_auth_url, OS_AUTH_URL, or OS_CLOUD")
     if not is_url(said("auth_url")):
         raise StorageFailed("os_auth_url is not https://HOST:PORT/PATH, without a password")
     login = Login(

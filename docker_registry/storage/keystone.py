@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from docker_registry.config.values import is_url
 from docker_registry.errors import StorageFailed, StoreUnavailable, Transient
 from docker_registry.storage.http import Answer, Http, clean
+from docker_registry.storage.redirects import whereto
 from docker_registry.storage.retries import Retries
 from docker_registry.storage.tokens import Access, LoginRefused, asked
 
@@ -126,6 +127,10 @@ class Keystone:
 
     async def _read(self, answer: Answer) -> Access:
         content = await answer.content(LIMIT)
+        location = answer.header("location")
+        if 300 <= answer.status < 400 and location:
+            where = whereto(location)
+            raise StoreUnavailable(f"Keystone {self._host} is elsewhere: {where}; set os_auth_url if that is right")
         if answer.status != 201:
             raise self._meaning(answer.status, content)
         token = answer.header("x-subject-token")

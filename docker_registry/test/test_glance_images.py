@@ -211,7 +211,7 @@ class BadDaysTests(GlanceCase):
         other = self.before("http://127.0.0.1:0")
         self.proxy.add(status=302, headers={"Location": f"http://127.0.0.1:{other.port}/v2/images"})
         text = await self.fails(self.api.page({}), StoreUnavailable)
-        self.assertIn(f"Glance is elsewhere: 127.0.0.1:{other.port}", text)
+        self.assertIn(f"Glance is elsewhere: http://127.0.0.1:{other.port};", text)
         self.assertEqual(other.asked, [])
 
     async def test_no_glance(self) -> None:

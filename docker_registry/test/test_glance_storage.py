@@ -502,7 +502,7 @@ class BadDaysTests(GlanceStorageCase):
             with self.assertRaisesRegex(StorageFailed, said):
                 await self.unstarted(check=True, **given).start()
         self.proxy.add(status=302, headers={"Location": "http://elsewhere.example/v2/images"})
-        with self.assertRaisesRegex(StorageFailed, "Glance is elsewhere: elsewhere.example"):
+        with self.assertRaisesRegex(StorageFailed, "Glance is elsewhere: http://elsewhere.example;"):
             await self.unstarted(check=True).start()
         self.proxy.rules.clear()
         self.proxy.add(method="DELETE", status=403)

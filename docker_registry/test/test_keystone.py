@@ -166,6 +166,10 @@ class LoginTests(KeystoneCase):
         glance_url = self.environ["OS_GLANCE_URL"]
         text = await self.fails(self.service(auth_url=glance_url).access(), StoreUnavailable)
         self.assertIn("has no Identity API v3 at", text)
+        self.proxy.rules = []
+        self.proxy.add(times=1, status=301, headers={"Location": "https://new.example.org:5000/v3/auth/tokens"})
+        text = await self.fails(self.service().access(), StoreUnavailable)
+        self.assertIn("is elsewhere: https://new.example.org:5000; set os_auth_url if that is right", text)
         self.proxy.server = 0
         self.proxy.rules = []
         self.proxy.add(status=201, headers={"X-Subject-Token": "x"}, body=b'{"token": {"catalog": 3}}')
@@ -297,6 +301,13 @@ clouds:
     cacert: /ca.pem
   two: {auth: {auth_url: https://two, application_credential_id: i, application_credential_secret: s}}
   three: {profile: vexxhost}
+  five: {profile: vexxhost, auth: {auth_url: https://five, username: u, password: hidden}}
+  six: {profile: ours, auth: {username: u, password: hidden}, region_name: R2}
+"""
+
+PROFILES = """
+public-clouds:
+  ours: {auth: {auth_url: https://ours, user_domain_name: people}, region_name: R1, interface: internal}
 """
 
 
@@ -349,6 +360,28 @@ class CloudTests(SynchronousTestCase):
         elsewhere.write_text("clouds: {x: {auth: {auth_url: https://x, token: t}}}")
         self.assertEqual(self.cloud({"cloud": "x"}, OS_CLIENT_CONFIG_FILE=str(elsewhere)).login.token, "t")
 
+    def test_profiles(self) -> None:
+        """Of a vendor that nobody has described here an entry may say itself what it needs."""
+        self.assertEqual(self.cloud({"cloud": "five"}).login.auth_url, "https://five")
+        self.fails({"cloud": "six"}, "profile ours of a vendor, which clouds-public.yaml does not have: write")
+        (self.folder / "clouds-public.yaml").write_text(PROFILES)
+        found = self.cloud({"cloud": "six"})
+        self.assertEqual((found.login.auth_url, found.login.user_domain), ("https://ours", "people"))
+        self.assertEqual((found.region, found.interface), ("R2", "internal"))
+        self.fails({"cloud": "three"}, "profile vexxhost of a vendor")
+
+    def test_files_of_other_names(self) -> None:
+        (self.folder / "clouds.yaml").rename(self.folder / "clouds.yml")
+        (self.folder / "mine").write_text("clouds: {one: {auth: {password: hidden}}}")
+        found = self.cloud({"cloud": "one"}, OS_CLIENT_SECURE_FILE=str(self.folder / "mine"))
+        self.assertEqual((found.login.username, found.login.password), ("u", "hidden"))
+
+    def test_several_and_nobody_says_which(self) -> None:
+        self.fails({}, "nobody says where Keystone is: set os_auth_url, OS_AUTH_URL, or OS_CLOUD, "
+                       "which may be one, two, three, five, six")
+        (self.folder / "clouds.yaml").write_text("no clouds")
+        self.fails({}, "or OS_CLOUD$")
+
     def test_what_is_missing(self) -> None:
         self.fails({}, "set os_auth_url, OS_AUTH_URL, or OS_CLOUD")
         self.fails({"auth_url": "ftp://x"}, "os_auth_url is not https://HOST")
@@ -359,7 +392,6 @@ class CloudTests(SynchronousTestCase):
         self.fails({"auth_url": "https://x", "application_credential_secret": "hidden"}, "credential_id is not")
         self.fails({"auth_url": "https://x", "token": "hidden", "interface": "secret"}, "public, internal or admin")
         self.fails({"cloud": "four"}, "clouds.yaml has no cloud four")
-        self.fails({"cloud": "three"}, "a vendor's profile, which is not read")
         (self.folder / "clouds.yaml").write_text("- hidden: [")
         self.fails({"cloud": "one"}, "is no file of clouds")
         self.fails({"cloud": "one"}, "cannot be read: No such file", OS_CLIENT_CONFIG_FILE="/nowhere/clouds.yaml")

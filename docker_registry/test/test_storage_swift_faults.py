@@ -69,7 +69,8 @@ class RetryTests(SwiftFaultCase):
         self.addCleanup(other.stop)
         where = {"Location": f"http://127.0.0.1:{other.port}/k"}
         self.proxy.add(target="/v1/", status=307, headers=where)
-        await self.fails(self.storage.get("k"), StoreUnavailable)
+        said = str(await self.fails(self.storage.get("k"), StoreUnavailable))
+        self.assertIn(f"is elsewhere: http://127.0.0.1:{other.port}; set swift_storage_url if that is right", said)
         self.assertEqual(other.asked, [])
 
 

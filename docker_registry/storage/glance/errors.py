@@ -16,6 +16,7 @@ from docker_registry.errors import (
     Transient,
 )
 from docker_registry.storage.http import Answer, Crowded, clean
+from docker_registry.storage.redirects import whereto
 
 LIMIT = 64 << 10
 """Bytes of an answer that says what went wrong."""
@@ -77,9 +78,7 @@ def meaning(status: int, said: str, location: str, what: str) -> StorageError:
     if status in (408, 429) or status >= 500:
         return Transient(f"Glance is busy: {status} {said}".rstrip())
     if status < 400:
-        host = re.match(r"https?://([^/?#@]+)", location)
-        where = clean(host[1])[:100] if host else "nobody says where"
-        return StoreUnavailable(f"Glance is elsewhere: {where}; set OS_GLANCE_URL if that is right")
+        return StoreUnavailable(f"Glance is elsewhere: {whereto(location)}; set OS_GLANCE_URL if that is right")
     if status == 404:
         return NotFound(what)
     if status == 403 and "deactivated" in said.lower():

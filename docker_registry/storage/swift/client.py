@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from docker_registry.errors import NotFound, StoreUnavailable
 from docker_registry.storage.flows import Body
 from docker_registry.storage.http import Answer, Patience
+from docker_registry.storage.redirects import whereto
 from docker_registry.storage.retries import Retries
 from docker_registry.storage.swift.errors import NoRights, Overtaken, meaning
 from docker_registry.storage.tokens import Access, Service
@@ -111,7 +112,8 @@ class Client:
                     raise Overtaken(self.where)
                 if answer.status >= 300:
                     await answer.discard()      # what it says is HTML, and nobody's to repeat (T44)
-                    raise meaning(answer.status, self.where, key)
+                    said = whereto(answer.header("location")) if answer.status < 400 else ""
+                    raise meaning(answer.status, self.where, key, said)
                 result = await read(answer)
             except BaseException:
                 answer.close()

@@ -26,7 +26,7 @@ def meaning(status: int, where: str, key: str, said: str = "") -> StorageError:
     """The error that an answer without success comes to.
 
     :param where: the container, for operators.
-    :param said: what is the matter, where it is known.
+    :param said: what is the matter, where it is known; where a redirect leads to.
     """
     if status in BUSY:
         return Transient(f"{where}: the store is busy: {status}")
@@ -39,5 +39,5 @@ def meaning(status: int, where: str, key: str, said: str = "") -> StorageError:
     if status == 416:
         return OutOfRange("416", "")
     if 300 <= status < 400:
-        return StoreUnavailable(f"{where} is elsewhere: the store redirects ({status})")
+        return StoreUnavailable(f"{where} is elsewhere: {said}; set swift_storage_url if that is right")
     return Refused(str(status), said, where)
