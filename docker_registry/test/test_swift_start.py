@@ -78,6 +78,23 @@ class StartTests(ProcessCase):
         self.configure(swift_storage_url=self.store.at(self.store.url, proxy.port))
         self.assertIn("cannot make an object of segments (static large objects", await self.does_not_start(78))
 
+    async def test_no_links(self) -> None:
+        """Clients that are sent to Swift would be refused there. A key that was set now may need time."""
+        proxy = FaultProxy(reactor, self.store.port).start()
+        self.addCleanup(proxy.stop)
+        rule = proxy.add(method="GET", target="temp_url_sig=", status=401)
+        name = f"links-{uuid.uuid4().hex}"
+        self.configure(storage_redirect=True, swift_temp_url_key="secret", swift_container=name,
+                       swift_storage_url=self.store.at(self.store.url, proxy.port))
+        for status in (1, 78):
+            line = await self.does_not_start(status)
+            self.assertIn("cannot read an object by a TempURL (tempurl with SHA-256, ", line)
+            self.assertIn("the store answers 401", line)
+        self.assertEqual(rule.met, 2)
+        proxy.rules.clear()
+        daemon, _ = await self.started()
+        await self.stop(daemon)
+
     async def test_without_looking(self) -> None:
         """It starts whatever is the matter, and says so to who asks for something."""
         self.configure(swift_password=SECRET, storage_check=False)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 
-from docker_registry.errors import NotFound, StorageFailed
+from docker_registry.errors import NotFound, StorageFailed, Transient
 from docker_registry.storage.http import Answer
 from docker_registry.storage.objects import check as common
 from docker_registry.storage.objects.check import PROBE, Step
@@ -19,14 +20,18 @@ TEMP_URL_KEYS = ("x-container-meta-temp-url-key", "x-container-meta-temp-url-key
 WRITER = "a role that may write, such as member or swiftoperator"
 
 
-async def check(container: Container, large: Segmented, settings: Settings) -> None:
+async def check(
+    container: Container, large: Segmented, settings: Settings, read_link: Callable[[str], Awaitable[bytes]]
+) -> None:
     """Log in, look for the container, write, read, list and delete.
 
+    :param read_link: what somebody without a token reads at the URL of an object.
     :raises StorageError: something of that cannot be done; the text says what, and what it takes.
     """
     client = container.client
     key = f"{settings.prefix}.probe/{secrets.token_hex(8)}"
     segment = f"{key}.segment"
+    is_new_key = False
 
     async def exists() -> None:
         try:
@@ -52,6 +57,20 @@ async def check(container: Container, large: Segmented, settings: Settings) -> N
         await container.put_large(key, [Segment(large.path(segment), len(PROBE))], "probe")
         await read()
 
+    async def by_link() -> None:
+        try:
+            content = await read_link(key)
+        except StorageFailed as error:
+            if is_new_key:                      # not each of Swift's proxies knows it yet
+                raise Transient(str(error)) from None
+            raise
+        if content != PROBE:
+            raise StorageFailed("other bytes came back than were written")
+
+    async def see_to(secret: str) -> None:
+        nonlocal is_new_key
+        is_new_key = await _see_to(container, secret)
+
     async def delete() -> None:
         await large.groups.delete([key, segment])
 
@@ -66,19 +85,21 @@ async def check(container: Container, large: Segmented, settings: Settings) -> N
         ),
         Step("list objects", "a role that may read", lambda: container.page(f"{settings.prefix}.probe/", limit=1)),
         Step("make an object of segments", "static large objects, which the operator of Swift turns on", in_segments),
-        Step("delete an object", WRITER, delete),
     ]
     if settings.temp_url_key is not None:
         secret = settings.temp_url_key
-        steps.append(Step(
-            "see to the key of TempURLs", "swift post -m Temp-URL-Key:KEY CONTAINER", lambda: _see_to(container, secret)
-        ))
+        steps += [
+            Step("see to the key of TempURLs", "swift post -m Temp-URL-Key:KEY CONTAINER", lambda: see_to(secret)),
+            Step("read an object by a TempURL", "tempurl with SHA-256, which the operator of Swift turns on, and "
+                 "clocks that agree", by_link, of_what_was_written=True),
+        ]
+    steps.append(Step("delete an object", WRITER, delete))
     with client.tried():
         await common.check(f"swift, container {client.container}", steps, delete)
 
 
-async def _see_to(container: Container, secret: str) -> None:
-    """Give the container the key that URLs are signed with, unless it has it.
+async def _see_to(container: Container, secret: str) -> bool:
+    """Give the container the key that URLs are signed with, unless it has it; whether it had not.
 
     :raises StorageFailed: it has two others.
     """
@@ -89,8 +110,9 @@ async def _see_to(container: Container, secret: str) -> None:
 
     there = await container.client.ask("HEAD", "", read)
     if secret in there:
-        return
+        return False
     free = [name for name, value in zip(TEMP_URL_KEYS, there, strict=True) if not value]
     if not free:
         raise StorageFailed("the container has two other keys")
     await container.client.ask("POST", "", nothing, headers={free[0]: secret}, body=[])
+    return True

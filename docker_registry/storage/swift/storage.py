@@ -17,9 +17,18 @@ from twisted.logger import Logger
 from zope.interface import alsoProvides, implementer
 
 from docker_registry.deferreds import at_most, deferred
-from docker_registry.errors import Damaged, NotFound
+from docker_registry.errors import Damaged, NotFound, StorageFailed
 from docker_registry.storage.http import Answer, Http
-from docker_registry.storage.interface import IClaims, IDirect, ILeftovers, IReader, IRedirects, IStorage, Leftover
+from docker_registry.storage.interface import (
+    SMALL,
+    IClaims,
+    IDirect,
+    ILeftovers,
+    IReader,
+    IRedirects,
+    IStorage,
+    Leftover,
+)
 from docker_registry.storage.objects.budget import Budget
 from docker_registry.storage.objects.claiming import claim
 from docker_registry.storage.objects.parts import PieceSizes
@@ -97,8 +106,21 @@ class SwiftStorage(ObjectStorage):
 
     @deferred
     async def link(self, key: str) -> str:
+        return await self._link(self._whole(key))
+
+    async def _link(self, whole: str) -> str:
         assert self._settings.temp_url_key is not None
-        return await link(self.container.client, self._whole(key), self._settings.temp_url_key, self._now())
+        return await link(self.container.client, whole, self._settings.temp_url_key, self._now())
+
+    async def _read_link(self, whole: str) -> bytes:
+        """What clients read that are sent to the store, who have no token."""
+        answer = await self._http.request("GET", await self._link(whole), {})
+        try:
+            if answer.status != 200:
+                raise StorageFailed(f"the store answers {answer.status}")
+            return await answer.content(SMALL)
+        finally:
+            answer.close()
 
     # Writing
 
@@ -181,7 +203,7 @@ class SwiftStorage(ObjectStorage):
     async def start(self) -> None:
         """:raises StorageError: the container cannot be used; the text says what is missing."""
         if self._settings.check:
-            await check(self.container, self.large, self._settings)
+            await check(self.container, self.large, self._settings, self._read_link)
 
     def close(self) -> Deferred[None]:
         self.budget.close()
