@@ -44,6 +44,11 @@ class Keystone:
     def withdraw(self, service: str) -> None:
         self._ask("DELETE", f"/services/{service}")
 
+    def role(self, name: str) -> None:
+        """Let there be one."""
+        if not self._ask("GET", f"/roles?name={name}")[1]["roles"]:
+            self._ask("POST", "/roles", {"role": {"name": name}})
+
     def user(self, name: str, project: str, role: str) -> None:
         """Make one with a role, whose password is the name."""
         try:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import urllib.request
 import uuid
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs
 
 from docker_registry.config.load import load
-from docker_registry.errors import StorageError
+from docker_registry.errors import StorageError, StorageFull
 from docker_registry.storage.choose import choose
 from docker_registry.storage.swift.storage import SwiftStorage
 from docker_registry.storage.tokens import LoginRefused
@@ -22,6 +24,7 @@ from docker_registry.test.clients.daemon import Ours
 from docker_registry.test.clients.tools import run
 from docker_registry.test.keystone_client import Keystone
 from docker_registry.test.object_case import MIB, ObjectCase, reactor
+from docker_registry.test.servers.projects import Login, Project
 from docker_registry.test.servers.stores import glance, swift_with_keystone
 from docker_registry.test.storage_contract import content
 
@@ -156,6 +159,55 @@ class LoginTests(KeystoneCase):
         service._log_in = log_in
         service._refusal = None
         await storage.put("a", b"y")
+
+
+class AccountQuotaTests(KeystoneCase):
+    """Of a whole project, which only a reseller sets."""
+
+    async def setUp(self) -> None:                          # type: ignore[override]
+        await super().setUp()
+        project = await deferToThread(Project)
+        self.options |= {name.lower(): project.environ[name] for name in
+                         ("OS_USERNAME", "OS_PASSWORD", "OS_PROJECT_NAME")}
+        self.account = f"{swift_with_keystone()}{project.id}"
+        await deferToThread(self.keystone.role, "ResellerAdmin")
+        await deferToThread(self.keystone.user, "reseller", "registry", "ResellerAdmin")
+        scope = {"project": {"name": "registry", "domain": {"id": "default"}}}
+        self.reseller = (await deferToThread(Login, self.environ, "reseller", scope)).token
+
+    def give(self, quota: str) -> None:
+        """:param quota: bytes; empty for as many as one likes."""
+        headers = {"X-Auth-Token": self.reseller, "X-Account-Meta-Quota-Bytes": quota}
+        request = urllib.request.Request(self.account, b"", headers, method="POST")
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+            self.assertEqual(answer.status, 204)
+
+    async def push(self, storage: SwiftStorage, key: str) -> None:
+        writer = await storage.create("u")
+        await writer.write([WHOLE])
+        await writer.commit(key)
+
+    async def test_no_room(self) -> None:
+        """What is there is read and deleted; nobody takes that for a store that fails, or keeps the registry from
+        starting."""
+        storage = self.make()
+        await storage.start()
+        await self.push(storage, "b")
+        await storage.put("k", b"x")
+        await deferToThread(self.give, "0")
+        for write in (storage.put("c", b"x"), self.push(storage, "c")):
+            error = await self.fails(write, StorageFull)
+            self.assertIn("a quota is used up, or the disks are full (413)", str(error))
+        again = self.make()
+        with capturedLogs() as events:
+            await again.start()
+        self.assertEqual(self.mailed(events), {"storage full"})
+        self.assertEqual(await self.content("b", again), WHOLE)
+        await again.delete("b")
+        await again.delete("k")
+        await deferToThread(self.give, "")
+        await self.push(again, "c")
+        self.assertEqual(await self.content("c", storage), WHOLE)
 
 
 async def _down() -> Any:
