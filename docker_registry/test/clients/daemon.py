@@ -209,13 +209,14 @@ class Theirs(Registry):
         self.daemon.stop()
 
 
+def is_listened_on(port: int) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == 0
+
+
 def wait_for_port(port: int) -> None:
     """Until somebody listens there."""
-    def listens() -> bool:
-        with socket.socket() as attempt:
-            return attempt.connect_ex(("127.0.0.1", port)) == 0
-
-    if not until(listens):
+    if not until(lambda: is_listened_on(port)):
         raise AssertionError(f"nobody listens on {port}")
 
 

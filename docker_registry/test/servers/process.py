@@ -7,7 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from docker_registry.test.clients.daemon import until, wait_for_port
+from docker_registry.test.clients.daemon import is_listened_on, until, wait_for_port
 
 
 class RealServer:
@@ -53,7 +53,7 @@ class RealServer:
         """Nobody is there any more."""
         pid = self.pid
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not _is_there(pid))
+        until(lambda: not _is_there(pid) and not is_listened_on(self._port))     # its threads may live a moment longer
 
     def start(self) -> None:
         """After `kill`, with the same command."""
