@@ -7,10 +7,9 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from docker_registry.config.model import Config
 from docker_registry.errors import StorageError
 from docker_registry.output import complain
-from docker_registry.service import Core, core
+from docker_registry.service import Core
 
 STOPPED = 1
 """The status of a command that did not come to its end."""
@@ -20,12 +19,11 @@ T = TypeVar("T")
 Status = Coroutine[Deferred[Any], Any, int]
 
 
-def over_store(reactor: Any, config: Config, work: Callable[[Core], Status]) -> Deferred[None]:
-    """Open the store of a configuration, do ``work``, and close it. When the reactor stops, the work does.
+def over_store(reactor: Any, made: Core, work: Callable[[Core], Status]) -> Deferred[None]:
+    """Open a store, do ``work``, and close it. When the reactor stops, the work does.
 
     Fails with `SystemExit` unless the work comes to 0.
     """
-    made = core(reactor, config)
     made.pool.start()
     reactor.addSystemEventTrigger("during", "shutdown", made.pool.stop)
     running = Deferred.fromCoroutine(_opened(made, work))

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from docker_registry import output
+from docker_registry.alone import over_store, resumable
 from docker_registry.config.model import Config
-from docker_registry.errors import StorageError
-from docker_registry.service import core
+from docker_registry.service import Core, core
 from docker_registry.storage.interface import ILeftovers, IStorage, Leftover
 
 LEAST = 3600.0
@@ -19,7 +19,7 @@ LEAST = 3600.0
 
 
 async def leftovers(reactor: Any, config: Config, age: float, remove: bool, as_json: bool) -> None:
-    """Name what is older than ``age`` seconds, and remove it if asked to.
+    """Name what is older than ``age`` seconds, and remove it if asked to. When the reactor stops, the work does.
 
     :raises SystemExit: the store failed.
     """
@@ -28,24 +28,21 @@ async def leftovers(reactor: Any, config: Config, age: float, remove: bool, as_j
         nothing = f"nothing: storage {config.storage} keeps no halves of objects"
         output.say(_in_json([], remove) if as_json else nothing)
         return
-    made.pool.start()
-    reactor.addSystemEventTrigger("during", "shutdown", made.pool.stop)
-    try:
-        await made.storage.start()
-        try:
-            await show(made.storage, time.time() - age, remove, output.say, as_json)
-        finally:
-            await made.registry.close()
-            await made.storage.close()
-    except StorageError as error:
-        output.leave(1, str(error))
+
+    async def work(made: Core) -> int:
+        return await resumable(
+            show(made.storage, time.time() - age, remove, output.say, as_json), output.complain
+        )
+
+    await over_store(reactor, made, work)
 
 
 async def show(
     storage: IStorage, before: float, remove: bool, say: Callable[[str], None], as_json: bool = False
-) -> None:
+) -> int:
     """:param before: seconds since the epoch, when the last byte came.
     :param as_json: whether all is said in one line, at the end.
+    :returns: the status to end with.
     """
     store = ILeftovers(storage)
     found = await store.leftovers(before)
@@ -59,6 +56,7 @@ async def show(
         say(_in_json(found, remove))
     else:
         say(f"{len(found)} {'removed' if remove else 'found; --remove would remove them'}")
+    return 0
 
 
 def _in_json(found: Sequence[Leftover], removed: bool) -> str:

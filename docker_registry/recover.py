@@ -16,7 +16,7 @@ from docker_registry.config.model import Config
 from docker_registry.output import complain, say
 from docker_registry.progress import Progress
 from docker_registry.registry.restoring import Missing, Restoring
-from docker_registry.service import Core
+from docker_registry.service import Core, core
 from docker_registry.storage.interface import INames, IRecovers, IRecovery, Lost
 
 ALL, SOME_LEFT = 0, 3
@@ -151,7 +151,7 @@ def recover(reactor: Any, config: Config, store: str | None, tags: bool, as_json
         command = Command(reactor, IRecovers(made.storage).recovery, store, restoring, complain)
         return await resumable(_told(command, as_json), complain)
 
-    return over_store(reactor, config, work)
+    return over_store(reactor, core(reactor, config), work)
 
 
 async def _told(command: Command, as_json: bool) -> int:

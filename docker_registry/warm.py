@@ -15,7 +15,7 @@ from docker_registry.output import complain, say
 from docker_registry.progress import Progress
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.warming import Left, Warming
-from docker_registry.service import Core
+from docker_registry.service import Core, core
 from docker_registry.storage.interface import IExplores, IStorage
 
 READY, SOME_LEFT = 0, 3
@@ -84,4 +84,4 @@ def warm(reactor: Any, config: Config, as_json: bool) -> Deferred[None]:
     def work(made: Core) -> Status:
         return Command(reactor, made.storage, made.registry, sys.stderr.isatty(), complain, say, told).run()
 
-    return over_store(reactor, config, work)
+    return over_store(reactor, core(reactor, config), work)
