@@ -30,8 +30,7 @@ class Front:
         path = request.path
         if path.startswith("/v2"):
             if path in ("/v2/", "/v2") and _SPEAKS_ONLY_V1.match(request.header(b"user-agent") or b""):
-                refused = v1_problems.refusal(404, "No such endpoint")
-                request.answer(refused.status, refused.headers, refused.content)
+                v1_problems.refusal(404, "No such endpoint").answer(request)
                 return None
             return self._v2.handle(request)
         return self._v1.handle(request) if _is_v1(path) else self._v2.handle(request)

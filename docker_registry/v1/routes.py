@@ -54,8 +54,7 @@ class V1:
     def handle(self, request: Request) -> Deferred[Any] | None:
         if self._whole or request.path.rstrip("/") in ALWAYS:
             return self._application.handle(request)
-        refused = problems.refusal(404, "Protocol v1 is switched off")
-        request.answer(refused.status, refused.headers, refused.content)
+        problems.refusal(404, "Protocol v1 is switched off").answer(request)
         return None
 
     # Service

@@ -29,29 +29,20 @@ class BlobRoutes:
             return send(request, 304, _headers(digest))
         if request.method == "GET" and (url := await self._registry.blobs.link_to(repository, digest)) is not None:
             return send(request, 307, [(b"Location", url.encode("ascii")), problems.NO_STORE])
-        if request.method == "GET" and request.header(b"range") is not None:
-            return await self._get_part(request, repository, digest)
         if request.method == "HEAD":
             size = await self._registry.blobs.size(repository, digest)
             return send(request, 200, _headers(digest), length=size)
-        reader = await self._registry.blobs.open(repository, digest)
-        fd = reader.fileno() if IFile.providedBy(reader) else None
-        size = reader.size
-        await send_source(request, 200, _headers(digest), reader, size, fd=fd, runner=self._runner)
-        return await self._tell(repository, digest, size)
-
-    async def _get_part(self, request: Request, repository: Repository, digest: Digest) -> None:
-        size = await self._registry.blobs.size(repository, digest)
-        part = parse_range(request.header(b"range"), size) if wants_part(request, digest) else None
-        headers, first, length = _headers(digest), 0, size
-        if part is not None:
-            first, length = part.first, part.length
-            headers += header_lines([part.header(size)])
+        part = None
+        if request.header(b"range") is not None and wants_part(request, digest):
+            part = parse_range(request.header(b"range"), await self._registry.blobs.size(repository, digest))
+        first = 0 if part is None else part.first
         reader = await self._registry.blobs.open(repository, digest, first)
         fd = reader.fileno() if IFile.providedBy(reader) else None
-        status = 200 if part is None else 206
+        size, status, headers, length = reader.size, 200, _headers(digest), reader.size
+        if part is not None:
+            status, headers, length = 206, headers + header_lines([part.header(size)]), part.length
         await send_source(request, status, headers, reader, length, fd=fd, offset=first, runner=self._runner)
-        await self._tell(repository, digest, size)
+        return await self._tell(repository, digest, size)
 
     async def _tell(self, repository: Repository, digest: Digest, size: int) -> None:
         if self._registry.events.of_pulls:

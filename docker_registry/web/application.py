@@ -30,6 +30,9 @@ class Phrased:
     headers: Headers
     content: bytes
 
+    def answer(self, request: Request) -> None:
+        request.answer(self.status, self.headers, self.content)
+
 
 class Application:
     """:param owner: its class declares the routes, as Klein's, on its methods.
