@@ -6,7 +6,6 @@ Knowing a digest is no right: whatever is asked, the repository's own link decid
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred, succeed
@@ -38,7 +37,7 @@ OVERHEAD = 500
 """Bytes that each takes besides."""
 
 HINTS = 10_000
-"""Digests of which is remembered where they were seen last."""
+"""Digests of which is remembered where they were seen last, and links of which, that they are there."""
 
 
 class Blobs:
@@ -53,9 +52,9 @@ class Blobs:
         self._now = now
         self._catalogue = catalogue
         self._events = events
-        self._seen: OrderedDict[Digest, Repository] = OrderedDict()
+        self._seen: Recent[Digest, Repository] = Recent(HINTS)
         self._belief = belief
-        self._believed: OrderedDict[str, tuple[float, Stat | None]] = OrderedDict()
+        self._believed: Recent[str, tuple[float, Stat]] = Recent(HINTS)
         self._small: Recent[Digest, tuple[bytes, float]] = Recent(ROOM)
         self._gone = 0                          # how often links went: what was asked before is not believed
 
@@ -152,18 +151,14 @@ class Blobs:
         link = layout.layer_link(repository, digest)
         if not self._belief:
             return self._storage.stat(link)
-        until, lease = self._believed.get(link, (0.0, None))
-        if lease is not None and self._now() < until:
-            return succeed(lease)
+        believed = self._believed.get(link)
+        if believed is not None and self._now() < believed[0]:
+            return succeed(believed[1])
         return self._storage.stat(link).addCallback(self._believe, link, self._gone)
 
     def _believe(self, lease: Stat, link: str, gone: int) -> Stat:
-        if gone != self._gone:
-            return lease
-        self._believed[link] = self._now() + self._belief, lease
-        self._believed.move_to_end(link)
-        if len(self._believed) > HINTS:
-            self._believed.popitem(last=False)
+        if gone == self._gone:
+            self._believed.keep(link, (self._now() + self._belief, lease))
         return lease
 
     def forget_links(self) -> None:
@@ -209,10 +204,7 @@ class Blobs:
     async def link(self, repository: Repository, digest: Digest) -> None:
         """Let the repository hold a blob whose bytes are there."""
         await self._storage.put(layout.layer_link(repository, digest), str(digest).encode())
-        self._seen[digest] = repository
-        self._seen.move_to_end(digest)
-        if len(self._seen) > HINTS:
-            self._seen.popitem(last=False)
+        self._seen.keep(digest, repository)
 
     async def unlink(self, repository: Repository, digest: Digest) -> None:
         """:raises BlobUnknown: the repository does not hold it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 
 from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
@@ -15,6 +15,7 @@ from docker_registry.registry.compression import Unpacker
 from docker_registry.registry.images import Image, Images
 from docker_registry.registry.intake import Intake
 from docker_registry.registry.listing import Difference, Listing, entries
+from docker_registry.registry.recent import Recent
 from docker_registry.storage import layout
 from docker_registry.storage.interface import SMALL, IStorage
 from docker_registry.threads import Runner
@@ -41,7 +42,7 @@ class Contents:
         self._shield = shield
         self._reading = DeferredSemaphore(READING)
         self._listing: Shared[ImageId, bytes] = Shared()
-        self._refused: OrderedDict[ImageId, None] = OrderedDict()
+        self._refused: Recent[ImageId, bool] = Recent(REFUSED)
 
     async def files(self, image: Image) -> bytes:
         """The members of the archive, each as name, type, whether it deletes, size, mtime, mode, uid, gid.
@@ -80,9 +81,7 @@ class Contents:
             await self._intake.feed(lambda: self._images.open_layer(image), unpacker)
             document = await self._runner.slow(_finish, unpacker, listing)
         except LayerInvalid:
-            self._refused[image.id] = None
-            if len(self._refused) > REFUSED:
-                self._refused.popitem(last=False)
+            self._refused.keep(image.id, True)
             raise
         finally:
             self._reading.release()
@@ -98,7 +97,7 @@ class Contents:
 
     async def _remembered(self, image: Image) -> bytes | None:
         """:raises LayerInvalid: that is what is remembered."""
-        if image.id in self._refused:
+        if self._refused.get(image.id):
             raise LayerInvalid("Layer format not supported")
         try:
             document = await self._storage.get(layout.image_files(image.id))

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from docker_registry.digest import Digest
 from docker_registry.errors import ImageIdInvalid, ImageUnknown, NotFound, StorageError
 from docker_registry.names import ImageId, Repository, Tag
-from docker_registry.registry.bridge import CONFIGS
+from docker_registry.registry.bridge import CONFIG_BYTES, CONFIGS
 from docker_registry.registry.documents import Document
 from docker_registry.registry.images import Images
 from docker_registry.registry.imagetags import PLATFORM
@@ -29,9 +29,6 @@ LATEST = Tag("latest")
 
 LENGTH = 1000
 """Characters of a description."""
-
-CONFIG_BYTES = 4 << 20
-"""The longest configuration that is read for its labels."""
 
 CHILDREN = 100
 """Images in an index of which the size is looked up."""
@@ -83,8 +80,7 @@ class Descriptions:
     async def _said_by(self, digest: Digest) -> str:
         document = (await self._manifests.glance(digest)).document
         if KEY not in document.annotations and document.children:
-            listed = document.platforms.items()
-            child = next((each for each, name in listed if name == PLATFORM), document.children[0].digest)
+            child = document.child_for(PLATFORM) or document.children[0].digest
             document = (await self._manifests.glance(child)).document
         if KEY in document.annotations:
             return _cleaned(document.annotations[KEY])

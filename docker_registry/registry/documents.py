@@ -86,6 +86,10 @@ class Document:
         """Whether ``digest`` is one of its blobs."""
         return any(each.digest == digest for each in self.blobs)
 
+    def child_for(self, platform: str) -> Digest | None:
+        """The first manifest of an index that is for a platform, if there is one."""
+        return next((digest for digest, name in self.platforms.items() if name == platform), None)
+
 
 def read(content: bytes, content_type: str | None = None, max_references: int = 10_000) -> Document:
     """Read a manifest.

@@ -14,7 +14,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from docker_registry import strictjson
-from docker_registry.deferreds import Shield, outcomes, together
+from docker_registry.deferreds import Shield, together
 from docker_registry.errors import (
     ChecksumMismatch,
     Damaged,
@@ -24,7 +24,6 @@ from docker_registry.errors import (
     ImageNotInProgress,
     ImageUnknown,
     NotFound,
-    expect,
 )
 from docker_registry.names import ImageId
 from docker_registry.registry.arriving import Source
@@ -35,6 +34,7 @@ from docker_registry.registry.intake import Intake
 from docker_registry.registry.layers import Layer, Pushed, is_checksum
 from docker_registry.registry.locks import Locks
 from docker_registry.storage import layout
+from docker_registry.storage.asking import discard
 from docker_registry.storage.interface import IStorage
 
 WAITING = 16
@@ -74,11 +74,11 @@ class ImagePushes:
             await self._storage.put(layout.image_in_progress(image), b"true")
             # A torn _layer of an old crash would make the image complete too early.
             # What lies in a layer was remembered of another one, if the image had one before.
-            await self._remove(
-                layout.image_layer(image), layout.image_manifest(image), layout.image_files(image)
+            await discard(
+                self._storage, layout.image_layer(image), layout.image_manifest(image), layout.image_files(image)
             )
             if checksum is None:
-                await self._remove(layout.image_checksum(image))
+                await discard(self._storage, layout.image_checksum(image))
             else:
                 await self._storage.put(layout.image_checksum(image), checksum.encode())
             await self._images.store(image, content, chain)
@@ -165,7 +165,7 @@ class ImagePushes:
             chain = await self._images.chain(image, parent_of(json.loads(pushed.image_json)))
             await self._images.store(image, pushed.image_json, chain)
         await self._storage.put(layout.image_layer(image), pushed.layer.to_bytes())
-        await self._remove(layout.image_in_progress(image), layout.image_checksum(image))
+        await discard(self._storage, layout.image_in_progress(image), layout.image_checksum(image))
         await self._storage.delete_tree(layout.image_pushed(image))
         self.log.info("pushed image {image}: {size} bytes", image=str(image), size=pushed.layer.size)
         self.completed(image)
@@ -190,7 +190,7 @@ class ImagePushes:
         keys = await self._waiting(image)
         if len(keys) > WAITING:
             stats = await together(*(self._storage.stat(key) for key in keys))
-            await self._remove(min(zip(stats, keys, strict=True), key=lambda each: each[0].modified)[1])
+            await discard(self._storage, min(zip(stats, keys, strict=True), key=lambda each: each[0].modified)[1])
 
     async def _waiting(self, image: ImageId) -> list[str]:
         """Keys of the layers that wait for being confirmed."""
@@ -213,10 +213,6 @@ class ImagePushes:
         except (NotFound, Damaged):
             return None
         return announced if is_checksum(announced) else None
-
-    async def _remove(self, *keys: str) -> None:
-        for found in await outcomes(*(self._storage.delete(key) for key in keys)):
-            expect(found, NotFound, Damaged)
 
 
 def _checked(image: ImageId, content: bytes, checksum: str | None) -> dict[str, Any]:

@@ -8,7 +8,6 @@ tags of a store that 0.x left.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +43,7 @@ from docker_registry.registry.images import Images
 from docker_registry.registry.locks import Locks
 from docker_registry.registry.manifests import Manifest, Manifests
 from docker_registry.registry.old import OldStore
+from docker_registry.registry.recent import Recent
 from docker_registry.registry.tags import Tags
 from docker_registry.registry.untold import Untold
 from docker_registry.storage import layout
@@ -110,7 +110,7 @@ class ImageTags:
         self._shield = shield
         self._events = events
         self._untold = untold
-        self._known: OrderedDict[Digest, _Seen] = OrderedDict()
+        self._known: Recent[Digest, _Seen] = Recent(REMEMBERED)
         self._preparing: Shared[tuple[Repository, Tag], Digest | None] = Shared()
 
     # Reading
@@ -181,17 +181,17 @@ class ImageTags:
         return seen.image
 
     async def _seen(self, digest: Digest) -> _Seen:
-        if digest not in self._known:
-            self._known[digest] = await self._shield(self._look_at(digest))
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-        return self._known[digest]
+        seen = self._known.get(digest)
+        if seen is None:
+            seen = await self._shield(self._look_at(digest))
+            self._known.keep(digest, seen)
+        return seen
 
     async def _look_at(self, digest: Digest) -> _Seen:
         manifest = await self._manifests.read(digest)
         if not manifest.document.children:
             return _Seen(await self._find_image(manifest))
-        child = next((each for each, name in manifest.document.platforms.items() if name == PLATFORM), None)
+        child = manifest.document.child_for(PLATFORM)
         if child is None:
             return _Seen(None)
         return _Seen(await self._find_image(await self._manifests.read(child)), child)

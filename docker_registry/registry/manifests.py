@@ -20,6 +20,7 @@ from docker_registry.errors import (
     ManifestTooLarge,
     ManifestUnknown,
     NotFound,
+    expect,
 )
 from docker_registry.names import Repository, Tag
 from docker_registry.registry import documents
@@ -294,9 +295,8 @@ class Manifests:
             links = [layout.revision_link(repository, digest) for digest in some]
             found = await outcomes(*(self._storage.stat(key) for key in [*links, *map(layout.blob, some)]))
             for link, stat in zip(found[: len(some)], found[len(some) :], strict=True):
-                for each in (link, stat):
-                    if isinstance(each, Exception) and not isinstance(each, (NotFound, Damaged)):
-                        raise each
+                expect(link, NotFound, Damaged)
+                expect(stat, NotFound, Damaged)
                 sizes.append(None if isinstance(link, Exception) or isinstance(stat, Exception) else stat.size)
         return sizes
 

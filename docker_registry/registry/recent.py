@@ -1,4 +1,4 @@
-"""What is kept in memory because it never changes."""
+"""What is kept in memory, as long as there is room."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ V = TypeVar("V")
 class Recent(Generic[K, V]):
     """What was asked for last, as much as there is room for.
 
-    :param room: bytes.
-    :ivar held: bytes that it takes.
+    :param room: for sizes; they are bytes, or nobody says any and each is 1.
+    :ivar held: how much of it is taken.
     """
 
     def __init__(self, room: int) -> None:
@@ -28,8 +28,7 @@ class Recent(Generic[K, V]):
         self._kept.move_to_end(key)
         return found[0]
 
-    def keep(self, key: K, value: V, size: int) -> None:
-        """:param size: bytes of memory that it takes."""
+    def keep(self, key: K, value: V, size: int = 1) -> None:
         self.forget(key)
         self._kept[key] = value, size
         self.held += size
@@ -41,6 +40,10 @@ class Recent(Generic[K, V]):
         """What is not there is no error."""
         _, size = self._kept.pop(key, (None, 0))
         self.held -= size
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self.held = 0
 
     def __len__(self) -> int:
         return len(self._kept)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from docker_registry.deferreds import outcomes
 from docker_registry.digest import ALGORITHMS, Digest
-from docker_registry.errors import Damaged, NotFound
+from docker_registry.errors import Damaged, NotFound, expect
 from docker_registry.names import Repository, Tag
 from docker_registry.registry.documents import Document
 from docker_registry.registry.manifests import Manifest, Manifests
@@ -83,10 +83,9 @@ class Referrers:
     async def held(self, repository: Repository, digest: Digest) -> Manifest | None:
         """The manifest, if the repository holds it."""
         (link,) = await outcomes(self._storage.stat(layout.revision_link(repository, digest)))
-        if isinstance(link, (NotFound, Damaged)):
-            return None
+        expect(link, NotFound, Damaged)
         if isinstance(link, Exception):
-            raise link
+            return None
         try:
             return await self._manifests.read(digest)
         except NotFound:

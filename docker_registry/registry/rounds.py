@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from docker_registry.deferreds import Background, outcomes
-from docker_registry.errors import NotFound, StorageError
+from docker_registry.errors import NotFound, StorageError, expect
 from docker_registry.names import Repository, Tag
 from docker_registry.registry.catalogue import Catalogue
 from docker_registry.registry.database import Database, DatabaseFailed
@@ -210,9 +210,8 @@ class Rounds:
         if known is not None and known.pushed == set_at and known.size is not None:
             return known
         (digest,) = await outcomes(Deferred.fromCoroutine(self._tags.linked(repository, Tag(tag))))
+        expect(digest, NotFound)
         if isinstance(digest, Exception):
-            if not isinstance(digest, NotFound):
-                raise digest
             return TagRecord(pushed=set_at)
         return TagRecord(str(digest), await self._descriptions.size_of(digest), set_at)
 

@@ -6,7 +6,6 @@ other reads its bytes once more. The stored state tells whether the one in memor
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -16,9 +15,11 @@ from docker_registry.deferreds import outcomes, together
 from docker_registry.digest import Digest, Hash, new_hash
 from docker_registry.errors import Damaged, NotFound, UploadUnknown, expect
 from docker_registry.names import Repository, UploadId
+from docker_registry.registry.recent import Recent
 from docker_registry.registry.upload_state import State
 from docker_registry.storage import layout
-from docker_registry.storage.interface import IFlat, IStorage, Stat
+from docker_registry.storage.asking import discard
+from docker_registry.storage.interface import IStorage, Stat
 
 REMEMBERED = 1000
 """Sessions whose hash is kept in memory between two requests."""
@@ -66,7 +67,7 @@ class Sessions:
     def __init__(self, storage: IStorage, now: Callable[[], float]) -> None:
         self._storage = storage
         self._now = now
-        self._known: OrderedDict[UploadId, Session] = OrderedDict()
+        self._known: Recent[UploadId, Session] = Recent(REMEMBERED)
 
     def new(self, repository: Repository, algorithm: str) -> Session:
         hasher = new_hash(algorithm)
@@ -101,8 +102,7 @@ class Sessions:
         asked = [self._storage.stat(layout.upload_data(repository, upload))] if has_data else []
         content, *found = await outcomes(self._storage.get(layout.upload_state(repository, upload)), *asked)
         for each in (content, *found):
-            if isinstance(each, Exception) and not isinstance(each, (NotFound, Damaged)):
-                raise each
+            expect(each, NotFound, Damaged)
         if isinstance(content, Exception):
             raise UploadUnknown(str(upload))
         state = State.from_bytes(content)
@@ -114,21 +114,18 @@ class Sessions:
         await self._storage.put(layout.upload_state(session.repository, session.id), state.to_bytes())
         session.state = state.without_content()
         session.is_stored = True
-        self._known[session.id] = session
-        self._known.move_to_end(session.id)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        self._known.keep(session.id, session)
 
     def distrust(self, session: Session) -> None:
         """What is remembered of it is no longer so."""
-        self._known.pop(session.id, None)
+        self._known.forget(session.id)
 
     async def forget(self, repository: Repository, upload: UploadId) -> None:
         """Remove everything about a session, if there is anything."""
-        self._known.pop(upload, None)
+        self._known.forget(upload)
         await together(
             self._storage.delete_tree(layout.upload(repository, upload)),
-            Deferred.fromCoroutine(self._forget_state(repository, upload)),
+            Deferred.fromCoroutine(discard(self._storage, layout.upload_state(repository, upload))),
         )
 
     async def end(self, session: Session) -> None:
@@ -136,14 +133,5 @@ class Sessions:
         if session.has_data:
             await self.forget(session.repository, session.id)
         elif session.is_stored:
-            self._known.pop(session.id, None)
-            await self._forget_state(session.repository, session.id)
-
-    async def _forget_state(self, repository: Repository, upload: UploadId) -> None:
-        key = layout.upload_state(repository, upload)
-        if IFlat.providedBy(self._storage):
-            return await IFlat(self._storage).discard(key)
-        (error,) = await outcomes(self._storage.delete(key))
-        if isinstance(error, Exception):
-            expect(error, NotFound)
-        return None
+            self._known.forget(session.id)
+            await discard(self._storage, layout.upload_state(session.repository, session.id))

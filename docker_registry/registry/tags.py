@@ -18,6 +18,7 @@ from docker_registry.names import ImageId, Repository, Tag
 from docker_registry.registry.old import OldStore
 from docker_registry.registry.untold import Untold
 from docker_registry.storage import layout
+from docker_registry.storage.asking import discard
 from docker_registry.storage.interface import IStorage
 
 SLICE = 200
@@ -126,9 +127,7 @@ class Tags:
 
     async def release(self, repository: Repository, tag: Tag) -> None:
         """Take the link away, if there is one, so that what an old store says of the tag counts."""
-        (gone,) = await outcomes(self._storage.delete(layout.tag_link(repository, tag)))
-        if isinstance(gone, Exception) and not isinstance(gone, NotFound):
-            raise gone
+        await discard(self._storage, layout.tag_link(repository, tag))
 
     async def forget_old_repository(self, repository: Repository) -> None:
         """Remove what docker-registry 0.x said of a repository."""

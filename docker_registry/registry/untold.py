@@ -14,7 +14,7 @@ from docker_registry.deferreds import outcomes, together
 from docker_registry.errors import Damaged, ImageIdInvalid, NameInvalid, NotFound, TagInvalid, expect
 from docker_registry.names import ImageId, Repository, Tag
 from docker_registry.storage import layout
-from docker_registry.storage.asking import is_there, pages
+from docker_registry.storage.asking import discard, is_there, pages
 from docker_registry.storage.interface import IStorage
 
 SLICE = 100
@@ -46,8 +46,8 @@ class Untold:
         except (Damaged, ImageIdInvalid):
             image = None
         if image is not None:
-            await self._remove(layout.image_awaited_by(image, repository, tag))
-        await self._remove(key)
+            await discard(self._storage, layout.image_awaited_by(image, repository, tag))
+        await discard(self._storage, key)
 
     async def take(self, image: ImageId) -> AsyncIterator[tuple[Repository, Tag]]:
         """The tags that waited for ``image``; they are noted there no more."""
@@ -60,8 +60,4 @@ class Untold:
                     repository, _, tag = found.decode("ascii", "replace").rpartition(":")
                     with suppress(NameInvalid, TagInvalid):
                         yield Repository.parse(repository), Tag.parse(tag)
-            await self._remove(*keys)
-
-    async def _remove(self, *keys: str) -> None:
-        for found in await outcomes(*(self._storage.delete(key) for key in keys)):
-            expect(found, NotFound)
+            await discard(self._storage, *keys)

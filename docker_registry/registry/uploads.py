@@ -282,11 +282,10 @@ class Uploads:
 
             async def begin() -> IWriter:
                 session.has_data = True
-                if digest is None or state.offset or digest.algorithm != state.digest.algorithm:
-                    return await self._storage.create(session.data)
-                if not IDirect.providedBy(self._storage):
-                    return await self._storage.create(session.data)
-                return await IDirect(self._storage).create_direct(session.data, layout.blob(digest), chunk.length)
+                is_whole = digest is not None and not state.offset and digest.algorithm == state.digest.algorithm
+                if digest is not None and is_whole and IDirect.providedBy(self._storage):
+                    return await IDirect(self._storage).create_direct(session.data, layout.blob(digest), chunk.length)
+                return await self._storage.create(session.data)
 
             return Arriving(self._storage, state.content, begin)
         writer = await self._storage.resume(session.data, state.offset)

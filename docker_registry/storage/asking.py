@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from docker_registry.errors import Damaged, NotFound
-from docker_registry.storage.interface import SMALL, Entry, IReader, IStorage
+from docker_registry.deferreds import outcomes, together
+from docker_registry.errors import Damaged, NotFound, expect
+from docker_registry.storage.interface import SMALL, Entry, IFlat, IReader, IStorage
 
 PAGE = 1000
 
@@ -19,6 +20,15 @@ async def is_there(storage: IStorage, key: str) -> bool:
     except NotFound:
         return False
     return True
+
+
+async def discard(storage: IStorage, *keys: str) -> None:
+    """Remove small objects of ours that are no content. What is not there, or is no object, is no error."""
+    if IFlat.providedBy(storage):
+        await together(*(IFlat(storage).discard(key) for key in keys))
+    else:
+        for found in await outcomes(*(storage.delete(key) for key in keys)):
+            expect(found, NotFound, Damaged)
 
 
 async def pages(storage: IStorage, prefix: str, size: int = PAGE) -> AsyncIterator[list[Entry]]:

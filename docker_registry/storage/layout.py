@@ -21,13 +21,16 @@
       _pushed/<digest>                                            the same of a layer that nobody has confirmed; ours
       _manifest                                                   what a tag on the image stands for; ours
       _awaited/<hash>                                             a tag that waits until the image is whole; ours
+      _files                                                      the names in the layer, as 0.6.1 and later kept them
     images/_uploads/<uuid>                                        layers while they are pushed; ours
+    images/_probe/<uuid>                                          written to see whether writing works; ours
     repositories/<ns>/<name>/tag_<tag>, _index_images, ...        of docker-registry 0.x; a ``tag_`` file counts only
                                                                   while the link above is absent
     glance/                                                       beside a store whose content is in Glance; ours
       images/<key>                                                which image holds what is at the key
       diverted/<hash>                                             a key whose content is to go to Glance, and is not yet
       quarantine/<time>                                           which image held what was taken out of service
+      given-up/<image>                                            an image that holds nothing any more
       store                                                       tells our images from those of others
       old                                                         how many docker-registry 0.x left there, until when
 
@@ -55,12 +58,12 @@ _STATE = ".state"
 
 def blob(digest: Digest) -> str:
     """The bytes of a blob or a manifest."""
-    return f"{ROOT}/blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/data"
+    return f"{CONTENT}{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/data"
 
 
 def blob_at(digest: Digest) -> str:
     """Says at which key the bytes of a blob lie, if not at `blob`."""
-    return f"{ROOT}/blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/at"
+    return f"{CONTENT}{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/at"
 
 
 def repository(name: Repository) -> str:

@@ -67,6 +67,7 @@ class ContentsTests(ImageCase):
     def test_not_worth_reading(self) -> None:
         """That is remembered as well, and not for ever: others may know how to read it."""
         self.patch(contents, "REFUSED", 1)
+        self.registry = self.open()
         for name in ("x", "y"):
             self.push_image(name, content=b"no archive" * 100)
         for count in (1, 1):
