@@ -191,7 +191,7 @@ class Channel(Protocol):
         body = self._body(version, headers)
         request = Request(self, method, target, headers, version, self._parser.keep_alive, body, self.site.now())
         self.request = request
-        self.site.began(request)
+        self.site.began()
         if body.complete:
             self._enter(State.ANSWER)
             self._start(request)
@@ -296,7 +296,7 @@ class Channel(Protocol):
             target = target if target[:1] == b"/" else b""
             request = Request(self, method, target, {}, version, False, Body(self.site.budget, None), self.site.now())
             self.request = request
-            self.site.began(request)
+            self.site.began()
         if request.status:
             self.abort()                            # never let a torn answer look whole
             return

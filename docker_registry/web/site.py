@@ -170,7 +170,7 @@ class Site(Factory):
         finally:
             current.request.reset(working_for)
 
-    def began(self, request: Request) -> None:
+    def began(self) -> None:
         self.in_flight += 1
 
     def ended(self, request: Request) -> None:

@@ -132,7 +132,7 @@ class Client:
                     raise _Complained(await errors.complaint(answer, method == "HEAD"))
                 except _Complained as complained:
                     if not self._mend(complained.said, answer, mended):
-                        raise await self._meaning(complained.said, method, key) from None
+                        raise await self._meaning(complained.said, key) from None
                 except BaseException:
                     answer.close()
                     raise
@@ -172,7 +172,7 @@ class Client:
         theirs = moment(answer.header("date"))
         return None if theirs is None else theirs - self._now()
 
-    async def _meaning(self, said: errors.Complaint, method: str, key: str) -> StorageError:
+    async def _meaning(self, said: errors.Complaint, key: str) -> StorageError:
         error = errors.meaning(said, self.place.bucket, key)
         if said.code == "NoSuchBucket":
             self._proved = 0.0
