@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
-import socket
-import tempfile
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock, StringTransport
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.internet.testing import StringTransport
+from twisted.logger import LogLevel
 from twisted.python.threadpool import ThreadPool
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from docker_registry.daemon import LAST_STEPS, Companion
 from docker_registry.deferreds import deferred
 from docker_registry.errors import StorageFailed
-from docker_registry.process import Process
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.settings import Settings
 from docker_registry.service import RegistryService
 from docker_registry.storage.memory import MemoryStorage
 from docker_registry.systemd import Notifier
+from docker_registry.test.daemon_case import DaemonCase, RecordedProcess
 from docker_registry.test.registry_case import Direct
 from docker_registry.web.limits import Limits
 from docker_registry.web.request import Request
@@ -83,31 +78,6 @@ class Endpoint:
         return succeed(None)
 
 
-class RecordedProcess(Process):
-    """The process, but for the signals of the one that runs the tests.
-
-    :ivar status: what it was told to end with; ``None`` as long as it runs.
-    """
-
-    status: int | None = None
-
-    def __init__(self, reactor: Any, events: list[str] | None = None) -> None:
-        super().__init__(reactor)
-        self._events = [] if events is None else events
-
-    def settle(self) -> None:
-        self._events.append("settled")
-
-    def on_stop_signal(self, call: Callable[[], None]) -> None:
-        self.signal = call
-
-    def on_reload_signal(self, call: Callable[[], None]) -> None: ...
-
-    def stop(self, status: int = 0) -> None:
-        if self.status is None:
-            self.status = status
-
-
 class Transport(StringTransport):
     """A connection that is lost at once when it is cut."""
 
@@ -119,10 +89,11 @@ class Transport(StringTransport):
         self.protocol.connectionLost(None)
 
 
-class Case(SynchronousTestCase):
+class Case(DaemonCase):
+    modules = "docker_registry.service"
+
     def setUp(self) -> None:
-        self.reactor = MemoryReactorClock()
-        self.reactor.hasRun = True          # so that callWhenRunning calls
+        super().setUp()
         self.events: list[str] = []
         self.storage = Storage(self.reactor, self.events)
         self.registry = Registry(self.storage, Direct(), self.reactor, Settings(), self.reactor.seconds)
@@ -131,27 +102,6 @@ class Case(SynchronousTestCase):
         self.endpoint = Endpoint(self.events)
         self.process = RecordedProcess(self.reactor, self.events)
         self.pool = ThreadPool(0, 1)
-        self.systemd = self.listen_as_systemd()
-        self.logged = EventLoggingObserver()
-        globalLogPublisher.addObserver(self.logged)
-        self.addCleanup(globalLogPublisher.removeObserver, self.logged)
-
-    def listen_as_systemd(self) -> socket.socket:
-        directory = tempfile.mkdtemp()      # short: the name of a socket has 107 bytes
-        self.addCleanup(shutil.rmtree, directory)
-        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self.addCleanup(receiver.close)
-        receiver.bind(f"{directory}/notify")
-        return receiver
-
-    def told(self) -> list[str]:
-        """What systemd has been told since the last time."""
-        said = []
-        while True:
-            try:
-                said.append(self.systemd.recv(100).decode())
-            except BlockingIOError:
-                return said
 
     @deferred
     async def handle(self, request: Request) -> None:
@@ -189,11 +139,7 @@ class Case(SynchronousTestCase):
         return transport
 
     def lines(self, level: Any = LogLevel.info) -> list[str]:
-        return [
-            event["log_format"].format(**event)
-            for event in self.logged
-            if event["log_namespace"].startswith("docker_registry.service") and event["log_level"] >= level
-        ]
+        return super().lines(level)
 
     def finish(self, service: RegistryService) -> None:
         stopped = service.stopService()

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessTerminated
-from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
@@ -34,8 +30,8 @@ from docker_registry.registry.settings import Settings
 from docker_registry.storage.interface import ITaken
 from docker_registry.storage.memory import MemoryStorage
 from docker_registry.systemd import Notifier
+from docker_registry.test.daemon_case import DaemonCase, RecordedProcess
 from docker_registry.test.registry_case import Direct
-from docker_registry.test.test_service import RecordedProcess
 from docker_registry.workers.board import Board
 from docker_registry.workers.hand import Hand as RealHand
 from docker_registry.workers.messages import REPORTS, Charge, Order
@@ -102,35 +98,15 @@ class Taken(MemoryStorage):
         return self.settled
 
 
-class SupervisorTests(SynchronousTestCase):
+class SupervisorTests(DaemonCase):
+    modules = "docker_registry.workers"
+
     def setUp(self) -> None:
-        self.reactor = MemoryReactorClock()
-        self.reactor.hasRun = True          # so that callWhenRunning calls
+        super().setUp()
         self.hands: list[Hand] = []
         self.process = RecordedProcess(self.reactor)
-        self.systemd = self.listen_as_systemd()
-        self.logged = EventLoggingObserver()
-        globalLogPublisher.addObserver(self.logged)
-        self.addCleanup(globalLogPublisher.removeObserver, self.logged)
         self.supervisor = self.begin()
         self.addCleanup(self.finish)
-
-    def listen_as_systemd(self) -> socket.socket:
-        directory = tempfile.mkdtemp()      # short: the name of a socket has 107 bytes
-        self.addCleanup(shutil.rmtree, directory)
-        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self.addCleanup(receiver.close)
-        receiver.bind(f"{directory}/notify")
-        return receiver
-
-    def told(self) -> list[str]:
-        """What systemd has been told since the last time."""
-        said = []
-        while True:
-            try:
-                said.append(self.systemd.recv(100).decode().split("\n")[0])
-            except BlockingIOError:
-                return said
 
     def begin(self, storage: MemoryStorage | None = None) -> Supervisor:
         storage = storage or MemoryStorage(self.reactor)
@@ -168,11 +144,7 @@ class SupervisorTests(SynchronousTestCase):
         self.successResultOf(stopped)
 
     def lines(self, level: Any = LogLevel.error) -> list[str]:
-        return [
-            event["log_format"].format(**event)
-            for event in self.logged
-            if event["log_namespace"].startswith("docker_registry.workers") and event["log_level"] >= level
-        ]
+        return super().lines(level)
 
     def serving(self) -> tuple[Hand, Hand]:
         first, second = self.hands
