@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from docker_registry.commands.config import check_config, config_schema
+from docker_registry.commands.leftovers import leftovers
 from docker_registry.commands.mail_test import mail_test
 from docker_registry.commands.recover import recover
 from docker_registry.commands.serve import serve
 from docker_registry.commands.status import status
-from docker_registry.commands.warm import leftovers, warm
+from docker_registry.commands.warm import warm
 from docker_registry.output import leave_unheard
 
 
