@@ -15,8 +15,9 @@ from docker_registry.test.web_case import SiteCase, Wire, get
 from docker_registry.test.web_wire import WireCase
 from docker_registry.web.errors import ClientGone
 from docker_registry.web.outlet import BURST, SMALL, WRITE
+from docker_registry.web.pages import Pages
 from docker_registry.web.request import Request
-from docker_registry.web.sending import PIECE, Pages, send_source
+from docker_registry.web.sending import PIECE, send_source
 
 HEAD = b"HEAD /a HTTP/1.1\r\nHost: r\r\n\r\n"
 

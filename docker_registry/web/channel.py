@@ -21,12 +21,13 @@ from docker_registry.web.body import Body, Budget
 from docker_registry.web.chunks import Chunks
 from docker_registry.web.deadlines import Watch
 from docker_registry.web.errors import ClientGone, Refusal
-from docker_registry.web.framing import Fields, judge, origin_form, start_line
+from docker_registry.web.framing import Fields, body_length, judge, origin_form, start_line
 from docker_registry.web.heads import Parser
 from docker_registry.web.inlet import Inlet
-from docker_registry.web.outlet import HELD, SMALL, WRITE, Outlet, host, read_at_once
+from docker_registry.web.outlet import HELD, SMALL, WRITE, Outlet
 from docker_registry.web.request import Request
 from docker_registry.web.states import State
+from docker_registry.web.transports import host, read_at_once
 
 if TYPE_CHECKING:
     from docker_registry.web.site import Site
@@ -208,16 +209,13 @@ class Channel(Protocol):
             raise Refusal(503, "too many connections")
 
     def _body(self, version: str, headers: Fields) -> Body:
-        """What follows the head; llhttp has seen that a length is one number, and at most twenty digits."""
-        site, parser = self.site, self._parser
-        expects = version == "1.1" and b"expect" in headers
-        is_chunked = b"transfer-encoding" in headers
-        length = int(headers[b"content-length"][0]) if b"content-length" in headers else 0
-        if not length and not is_chunked:
+        """What follows the head."""
+        length = body_length(headers)
+        if length == 0:
             return _NO_BODY
-        self._chunks = Chunks(site.limits.chunk_line_bytes) if is_chunked else None
-        parser.start_again()                        # it does not see bodies
-        return Body(site.budget, None if is_chunked else length, expects, self)
+        self._chunks = Chunks(self.site.limits.chunk_line_bytes) if length is None else None
+        self._parser.start_again()                  # it does not see bodies
+        return Body(self.site.budget, length, version == "1.1" and b"expect" in headers, self)
 
     def _read_body(self) -> None:
         request, inlet, chunks = self.request, self._inlet, self._chunks

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
-import struct
-import termios
 from typing import TYPE_CHECKING, Any
 
 from docker_registry.web.errors import BodyTooSlow, Refusal
 from docker_registry.web.limits import Limits
 from docker_registry.web.states import State
+from docker_registry.web.transports import unsent
 
 if TYPE_CHECKING:
     from docker_registry.web.channel import Channel
-
 
 HANDSHAKE = 10.0
 """Seconds from the beginning of a connection to the end of its TLS handshake."""
@@ -94,12 +91,3 @@ def _idle_time(channel: Channel, limits: Limits) -> float:
     if channel.is_greeted:
         return limits.keepalive_timeout
     return min(HANDSHAKE, limits.header_timeout) if channel.is_shaking_hands else limits.header_timeout
-
-
-def unsent(transport: Any) -> int | None:
-    """Bytes that the kernel holds because the client has not taken them; ``None`` where there is no socket."""
-    try:
-        answer = fcntl.ioctl(transport.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-    except (AttributeError, OSError, ValueError, TypeError):
-        return None
-    return int(struct.unpack("i", answer)[0])

@@ -71,3 +71,13 @@ def origin_form(target: bytes, headers: Fields) -> bytes:
         raise Refusal(400, "the request's target is not a path")
     headers[b"host"] = [absolute[1]]
     return absolute[2] or b"/"
+
+
+def body_length(headers: Fields) -> int | None:
+    """Bytes that follow a head which was judged; ``None`` if they come in chunks. llhttp has seen that a length is one
+    number, of at most twenty digits.
+    """
+    if b"transfer-encoding" in headers:
+        return None
+    lengths = headers.get(b"content-length")
+    return 0 if lengths is None else int(lengths[0])

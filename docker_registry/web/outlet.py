@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.interfaces import IPushProducer, ISSLTransport
 from twisted.internet.tcp import Connection
-from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
 from docker_registry.polling import Turn
+from docker_registry.web.transports import lowest
 
 if TYPE_CHECKING:
     from docker_registry.web.request import Request
@@ -122,7 +122,7 @@ class Outlet:
 
     def _has_ended(self) -> bool:
         """Whether the client has ended TLS: what is written then is lost, and the end not always told."""
-        socket = _lowest(self.transport)
+        socket = lowest(self.transport)
         return isinstance(socket, Connection) and bool(socket.disconnecting)
 
     def wait_for_room(self) -> None:
@@ -144,7 +144,7 @@ class Outlet:
     @property
     def is_flushing(self) -> bool:
         """Whether the kernel is still to be given something."""
-        socket = _lowest(self.transport)
+        socket = lowest(self.transport)
         return isinstance(socket, Connection) and socket in socket.reactor.getWriters()
 
     # Ending
@@ -218,23 +218,3 @@ class Rest:
 
     def stop(self) -> None:
         """Nobody waits."""
-
-
-def read_at_once(transport: Any, size: int) -> None:
-    """Take at most so many bytes from the socket at once."""
-    socket = _lowest(transport)
-    if isinstance(socket, Connection):
-        socket.bufferSize = size
-
-
-def _lowest(transport: Any) -> Any:
-    """What lies below TLS and a proxy's line."""
-    while isinstance(transport, ProtocolWrapper):
-        transport = transport.transport
-    return transport
-
-
-def host(address: object) -> str:
-    """The host of an address, ``"local"`` if it is of another kind."""
-    name = getattr(address, "host", None)
-    return name if isinstance(name, str) else "local"
