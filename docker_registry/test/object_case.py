@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import LogEvent
 from twisted.python.threadpool import ThreadPool
@@ -43,14 +42,6 @@ class ObjectCase(ReactorCase):
     async def close(self, storage: Any) -> None:
         await deferLater(reactor, 0)            # whoever received the last bytes is still in the middle of it
         await storage.close()
-
-    async def fails(self, work: Deferred[Any] | Coroutine[Deferred[Any], Any, Any], error: type[Exception]) -> Any:
-        """The error that ``work`` ends with."""
-        try:
-            await work
-        except error as raised:
-            return raised
-        raise AssertionError(f"no {error.__name__}")
 
     def mailed(self, events: Sequence[LogEvent]) -> set[str]:
         """What mail calls what was logged, of which nothing has a traceback."""

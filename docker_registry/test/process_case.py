@@ -179,6 +179,16 @@ class ProcessCase(ReactorCase):
         await conversation.closed
         return conversation.answer.seen
 
+    async def draining(self, daemon: Daemon, port: int) -> Conversation:
+        """Have it stop, while it waits for ten bytes of a push: these go to what is returned."""
+        upload = await self.connect(port)
+        upload.send(b"POST /v2/a/blobs/uploads/?digest=sha256:%b HTTP/1.1\r\nHost: r\r\n" % (b"0" * 64))
+        upload.send(b"Expect: 100-continue\r\nContent-Length: 10\r\n\r\n")
+        await upload.answer.until("100 Continue")
+        daemon.kill(signal.SIGTERM)
+        await daemon.said.until("requests in flight: 1")
+        return upload
+
     async def appears(self, path: str, pattern: str) -> re.Match[str]:
         """Wait until a file has something that matches."""
         while True:

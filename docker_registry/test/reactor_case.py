@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from itertools import count
 from typing import Any
 
@@ -29,6 +30,14 @@ class ReactorCase(TestCase):
     def run(self, result: Any = None) -> Any:
         self.addCleanup(self._all_gone)             # the first to be added is the last to be done
         return super().run(result)
+
+    async def fails(self, work: Awaitable[Any], error: type[Exception]) -> Any:
+        """The error that ``work`` ends with."""
+        try:
+            await work
+        except error as raised:
+            return raised
+        raise AssertionError(f"no {error.__name__}")
 
     async def _all_gone(self) -> None:
         end = reactor.seconds() + PATIENCE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -45,6 +46,15 @@ class S3FaultCase(ObjectCase):
         storage = S3Storage(changed, self.runner, reactor, **{"retries": retries, **options})
         self.addCleanup(self.close, storage)
         return storage
+
+    def patch_environ(self, name: str, value: str | None) -> None:
+        """:param value: ``None`` if there is to be none."""
+        before = os.environ.get(name)
+        self.addCleanup(lambda: os.environ.pop(name, None) if before is None else os.environ.update({name: before}))
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
     def calls(self) -> list[str]:
         """What was asked since the last call of this, each as method, key below the prefix, and names of the query."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -307,12 +306,7 @@ class DaemonTests(ProcessCase):
     async def test_draining(self) -> None:
         """The images' port is closed; the health's is open until the last request has come to its end."""
         daemon, port, admin = await self.begin()
-        upload = await self.connect(port)
-        upload.send(b"POST /v2/a/blobs/uploads/?digest=sha256:%b HTTP/1.1\r\nHost: r\r\n" % (b"0" * 64))
-        upload.send(b"Expect: 100-continue\r\nContent-Length: 10\r\n\r\n")
-        await upload.answer.until("100 Continue")
-        daemon.kill(signal.SIGTERM)
-        await daemon.said.until("requests in flight: 1")
+        upload = await self.draining(daemon, port)
         await self.until_draining(admin)
         self.assertEqual((await self.document(admin, "/livez"))[0], 200)
         upload.send(b"0123456789")

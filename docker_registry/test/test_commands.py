@@ -208,12 +208,7 @@ class StatusTests(ProcessCase):
     async def test_not_ready(self) -> None:
         self.configure("'unix:admin.sock'")
         daemon, port = await self.started()
-        upload = await self.connect(port)
-        upload.send(b"POST /v2/a/blobs/uploads/?digest=sha256:%b HTTP/1.1\r\nHost: r\r\n" % (b"0" * 64))
-        upload.send(b"Expect: 100-continue\r\nContent-Length: 10\r\n\r\n")
-        await upload.answer.until("100 Continue")
-        daemon.kill(signal.SIGTERM)
-        await daemon.said.until("requests in flight: 1")
+        await self.draining(daemon, port)
         status, said = await self.status()
         self.assertEqual((status, said.splitlines()[0]), (1, "not ready: stopping"))
         daemon.kill(signal.SIGTERM)

@@ -31,21 +31,13 @@ class CredentialCase(S3FaultCase):
         self.place = FaultProxy(self.proxy.reactor).start()
         self.addCleanup(self.place.stop)
         for name in [*(name for name in os.environ if name.startswith("AWS_")), "AWS_PROFILE"]:
-            self.environ(name, None)
+            self.patch_environ(name, None)
         for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-            self.environ(name, "/none")
-        self.environ("AWS_EC2_METADATA_DISABLED", "true")
+            self.patch_environ(name, "/none")
+        self.patch_environ("AWS_EC2_METADATA_DISABLED", "true")
         self.patch(ContainerMetadataFetcher, "TIMEOUT_SECONDS", 0.2)
         self.patch(ContainerMetadataFetcher, "SLEEP_TIME", 0)
         self.found = self.make(settings=Settings(self.settings.place, self.settings.prefix, part_size=5 * MIB))
-
-    def environ(self, name: str, value: str | None) -> None:
-        before = os.environ.get(name)
-        self.addCleanup(lambda: os.environ.pop(name, None) if before is None else os.environ.update({name: before}))
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
 
     def hand_out(self, name: str, seconds: float = SOON, **more: Any) -> Fault:
         """:param seconds: until they expire."""
@@ -70,8 +62,8 @@ class ContainerTests(CredentialCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.environ("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{self.place.port}/role")
-        self.environ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "who/asks")
+        self.patch_environ("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{self.place.port}/role")
+        self.patch_environ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "who/asks")
 
     async def test_renewed(self) -> None:
         """Long before they expire, and no request waits for it."""
@@ -157,8 +149,8 @@ class InstanceTests(CredentialCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.environ("AWS_EC2_METADATA_DISABLED", None)
-        self.environ("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://127.0.0.1:{self.place.port}/")
+        self.patch_environ("AWS_EC2_METADATA_DISABLED", None)
+        self.patch_environ("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://127.0.0.1:{self.place.port}/")
 
     async def test_renewed(self) -> None:
         self.place.add(method="PUT", target="/latest/api/token", status=200, body=b"session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from email.utils import formatdate
 
@@ -385,14 +384,6 @@ class CredentialTests(S3FaultCase):
         storage = self.make(settings=type(self.settings)(self.settings.place))
         self.assertIn("AWS_ACCESS_KEY_ID", str(await self.fails(storage.get("k"), StoreUnavailable)))
         self.assertEqual(self.proxy.asked, [])
-
-    def patch_environ(self, name: str, value: str | None) -> None:
-        before = os.environ.get(name)
-        self.addCleanup(lambda: os.environ.pop(name, None) if before is None else os.environ.update({name: before}))
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
 
     async def test_check(self) -> None:
         """What the start-up check says of each permission that is missing."""
