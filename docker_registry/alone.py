@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 
+from docker_registry.assembly import Core
 from docker_registry.errors import StorageError
 from docker_registry.output import complain
-from docker_registry.service import Core
 
 STOPPED = 1
 """The status of a command that did not come to its end."""

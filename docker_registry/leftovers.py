@@ -10,8 +10,8 @@ from typing import Any
 
 from docker_registry import output
 from docker_registry.alone import over_store, resumable
+from docker_registry.assembly import Core, core
 from docker_registry.config.model import Config
-from docker_registry.service import Core, core
 from docker_registry.storage.interface import ILeftovers, IStorage, Leftover
 
 LEAST = 3600.0

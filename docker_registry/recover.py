@@ -12,11 +12,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from docker_registry.alone import over_store, resumable
+from docker_registry.assembly import Core, core
 from docker_registry.config.model import Config
 from docker_registry.output import complain, say
 from docker_registry.progress import Progress
 from docker_registry.registry.restoring import Missing, Restoring
-from docker_registry.service import Core, core
 from docker_registry.storage.interface import INames, IRecovers, IRecovery, Lost
 
 ALL, SOME_LEFT = 0, 3

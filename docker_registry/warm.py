@@ -10,12 +10,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from docker_registry.alone import Status, over_store, resumable
+from docker_registry.assembly import Core, core
 from docker_registry.config.model import Config
 from docker_registry.output import complain, say
 from docker_registry.progress import Progress
 from docker_registry.registry.registry import Registry
 from docker_registry.registry.warming import Left, Warming
-from docker_registry.service import Core, core
 from docker_registry.storage.interface import IExplores, IStorage
 
 READY, SOME_LEFT = 0, 3

@@ -10,12 +10,13 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from docker_registry.assembly import cache_directory, registry_settings, web_limits
 from docker_registry.config.load import Loaded
 from docker_registry.config.model import Config
 from docker_registry.config.problems import ConfigError
 from docker_registry.polling import Poller
 from docker_registry.registry.settings import Settings
-from docker_registry.service import RegistryService, build, cache_directory, registry_settings, web_limits
+from docker_registry.service import RegistryService, build
 from docker_registry.web.limits import Limits
 
 

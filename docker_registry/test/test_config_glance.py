@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docker_registry import service
+from docker_registry import assembly
 from docker_registry.storage import accounts
 from docker_registry.test.config_case import ConfigCase
 
@@ -38,13 +38,13 @@ class OptionTests(ConfigCase):
         here = Path.cwd()
         config = self.load(f"x: {{storage: glance, storage_path: {here}}}").config
         self.assertEqual(config.storage_alternate, "local")
-        self.assertEqual(service.cache_directory(config), here / ".cache")
-        self.assertEqual(service.registry_settings(config).catalogue_refresh, 0.0)
+        self.assertEqual(assembly.cache_directory(config), here / ".cache")
+        self.assertEqual(assembly.registry_settings(config).catalogue_refresh, 0.0)
         config = self.load(
             "x: {storage: glance, storage_alternate: s3, s3_bucket: images, storage_path: /prod, workers: 1}"
         ).config
-        self.assertIsNone(service.cache_directory(config))
-        settings = service.registry_settings(config)
+        self.assertIsNone(assembly.cache_directory(config))
+        settings = assembly.registry_settings(config)
         self.assertEqual((settings.catalogue_refresh, settings.link_belief), (3600.0, 5.0))
 
     def test_whose(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from docker_registry.service import cache_directory, registry_settings
+from docker_registry.assembly import cache_directory, registry_settings
 from docker_registry.storage.accounts import openstack
 from docker_registry.storage.choose import choose
 from docker_registry.storage.interface import IRedirects

@@ -17,6 +17,7 @@ LAYERS = [
     ["warm", "leftovers", "recover", "workers"],
     ["alone", "progress"],
     ["service"],
+    ["assembly"],
     ["daemon"],
     ["listening", "journal"],
     ["watching"],

@@ -15,7 +15,7 @@ has gone: it stops at once. The lock of a store in a directory goes with the des
 last worker has ended, and the next daemon waits for that.
 
 What workers share is on a `board` in memory; everything else they have from the store. Limits of HTTP are shared out
-among them (`docker_registry.service.web_limits`).
+among them (`docker_registry.assembly.web_limits`).
 
 A worker that ends is replaced, at once the first time and then ever later. When none of them comes as far as to serve,
 again and again or with a status that no restart would mend, the parent gives up. A worker whose reactor does not answer

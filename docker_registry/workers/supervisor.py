@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from docker_registry import mail, watching
 from docker_registry.acceptor import Acceptor
 from docker_registry.alerts.forwarding import read
+from docker_registry.assembly import admin, core, entrances, parts
 from docker_registry.config.load import Loaded
 from docker_registry.config.problems import EXIT_STATUS
 from docker_registry.daemon import LAST_STEPS, Daemon
@@ -23,7 +24,6 @@ from docker_registry.metrics.families import COLUMNS
 from docker_registry.metrics.table import Table, memory
 from docker_registry.process import Process, open_files
 from docker_registry.registry.shared import Shared
-from docker_registry.service import admin, core, entrances, parts
 from docker_registry.storage.interface import ITaken
 from docker_registry.systemd import Notifier
 from docker_registry.workers.board import Board

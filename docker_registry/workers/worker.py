@@ -15,6 +15,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
 from docker_registry import mail
+from docker_registry.assembly import core, parts, serving
 from docker_registry.config.load import Loaded, load_again
 from docker_registry.config.problems import EXIT_STATUS, ConfigError
 from docker_registry.deferreds import deferred
@@ -24,7 +25,7 @@ from docker_registry.metrics.families import COLUMNS
 from docker_registry.metrics.table import Table
 from docker_registry.process import Process
 from docker_registry.registry.shared import Shared
-from docker_registry.service import RegistryService, core, parts, serving
+from docker_registry.service import RegistryService
 from docker_registry.systemd import Notifier
 from docker_registry.workers.board import Board
 from docker_registry.workers.messages import (
