@@ -11,7 +11,6 @@ find it.
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from urllib.parse import quote_plus, unquote_plus
@@ -20,6 +19,7 @@ from twisted.logger import Logger
 
 from docker_registry.errors import NameInvalid
 from docker_registry.names import Repository, is_component
+from docker_registry.registry.recent import Recent
 from docker_registry.storage import layout
 from docker_registry.storage.interface import IStorage
 
@@ -49,7 +49,7 @@ class OldNames:
 
     def __init__(self, storage: IStorage) -> None:
         self._storage = storage
-        self._odd: OrderedDict[str, dict[str, tuple[str, ...]]] = OrderedDict()
+        self._odd: Recent[str, dict[str, tuple[str, ...]]] = Recent(NAMESPACES)
         self._told: set[str] = set()
 
     async def directories(self, repository: Repository) -> tuple[str, ...]:
@@ -70,17 +70,16 @@ class OldNames:
 
         We never make one, so what was found once can be remembered, whoever else works on the store.
         """
-        if namespace not in self._odd:
-            found: dict[str, tuple[str, ...]] = {}
+        found = self._odd.get(namespace)
+        if found is None:
+            found = {}
             async for name, listed in self._in_order(layout.old_repository(namespace), "", _unquoted):
                 home = _directory(namespace, name)
                 odd = tuple(each for each in (f"{namespace}/{one}" for one in listed) if each != home)
                 if odd and "/" in name:
                     found[name] = odd
-            self._odd[namespace] = found
-            if len(self._odd) > NAMESPACES:
-                self._odd.popitem(last=False)
-        return self._odd[namespace]
+            self._odd.keep(namespace, found)
+        return found
 
     async def bare(self, after: str) -> AsyncIterator[Place]:
         """The repositories without a namespace that have a directory, beyond ``after``, in byte order."""
