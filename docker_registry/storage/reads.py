@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from twisted.internet.defer import Deferred, fail
 
-from docker_registry.errors import Damaged, StorageError, StorageFailed
+from docker_registry.digest import Digest
+from docker_registry.errors import Damaged, DigestInvalid, StorageError, StorageFailed
 from docker_registry.storage.files import FileReader, SmallReader, translated
 from docker_registry.storage.interface import SMALL, IReader, Stat, is_key
 from docker_registry.storage.root import Root
@@ -23,6 +24,9 @@ R = TypeVar("R")
 
 AT_ONCE = 128 << 10
 """Bytes up to which an object is read when it is opened."""
+
+LINK = len("sha512:") + 128
+"""Bytes of the longest link."""
 
 VERIFIED = 10_000
 """Objects whose length was compared with the committed one, and need not be again while they stay the same file."""
@@ -131,7 +135,7 @@ class Reads:
         return None
 
     def _is_whole(self, key: str, fd: int, found: os.stat_result, cached: bool) -> bool:
-        """Whether the file is as long as it was committed; no answer without the disk is a no.
+        """Whether the file is as long as it was committed, or a whole link; no answer without the disk is a no.
 
         :raises Damaged: it is not.
         """
@@ -143,9 +147,20 @@ class Reads:
         if cached:
             return False
         committed = self._system.committed_size(fd)
-        if committed is not None and committed != found.st_size:
+        if committed not in (None, found.st_size) and not self._is_link(fd, found.st_size):
             raise Damaged(f"{key} has {found.st_size} bytes instead of {committed}")
         self.remember(key, found)
+        return True
+
+    def _is_link(self, fd: int, size: int) -> bool:
+        """Whether the file is a digest and no more, and so tells that it is whole: ``registry:2`` writes over links in
+        place, where the length that was noted stays."""
+        if size > LINK:
+            return False
+        try:
+            Digest.parse(self._system.pread(fd, size, 0).decode("latin-1"))
+        except DigestInvalid:
+            return False
         return True
 
     def remember(self, key: str, found: os.stat_result) -> None:

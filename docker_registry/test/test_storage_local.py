@@ -21,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from docker_registry.deferreds import outcomes
+from docker_registry.digest import Digest
 from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed, StorageFull
 from docker_registry.storage.interface import ICopying
 from docker_registry.storage.local import LocalStorage
@@ -326,6 +327,18 @@ class DamageTests(LocalCase):
         self.path("b").mkdir()
         self.path("b/data").write_bytes(b"abc")
         self.assertEqual(self.successResultOf(self.storage.get("b/data")), b"abc")
+
+    def test_a_link_that_another_registry_has_written_over(self) -> None:
+        """In place, so that the length of what was there stays noted; a digest tells by itself that it is whole."""
+        long, short = (str(Digest.of(b"x", algorithm)).encode() for algorithm in ("sha512", "sha256"))
+        for before, after in ((long, short), (short, long)):
+            self.successResultOf(self.storage.put("t/link", before))
+            self.path("t/link").write_bytes(after)
+            self.assertEqual(self.successResultOf(self.storage.get("t/link")), after)
+            self.assertEqual(self.successResultOf(self.storage.stat("t/link")).size, len(after))
+            for cut in (after[:-1], after + b"x", b""):
+                self.path("t/link").write_bytes(cut)
+                self.failureResultOf(self.storage.get("t/link"), Damaged)
 
     def test_ends_early_while_it_is_read(self) -> None:
         self.successResultOf(self.storage.put("b/data", b"x" * LARGE))
