@@ -85,7 +85,7 @@ class Swift(Section):
     )
     swift_segment_size: Bytes = Field(
         default=8 << 20, ge=1 << 20, le=512 << 20,
-        description="Large blobs are stored in segments of this size, and of four times this size while half of "
+        description="Large blobs are stored in segments of this size, and of up to eight times this size while much of "
         "`swift_memory` is free.",
     )
     swift_memory: Bytes = Field(

@@ -10,10 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from docker_registry.errors import StorageFailed
 from docker_registry.storage.flows import Octets
-from docker_registry.storage.objects import filling
 from docker_registry.storage.objects.budget import Budget
 from docker_registry.storage.objects.filling import Filling
-from docker_registry.storage.objects.parts import AT_ONCE, Parts
+from docker_registry.storage.objects.parts import AT_ONCE, Parts, PieceSizes
 
 SIZE = 100
 
@@ -58,6 +57,18 @@ class PartsCase(SynchronousTestCase):
     def give_up(self) -> None:
         self.successResultOf(Deferred.fromCoroutine(self.parts.stop()))
         self.assertEqual(self.budget.left, self.budget.total)
+
+
+class SizeTests(SynchronousTestCase):
+    def test_sent_while_they_come(self) -> None:
+        """As large as the object's length and the memory that is left allow, and never smaller than they have to be."""
+        budget = Budget(40 * SIZE, Clock(), "memory")
+        sizes = PieceSizes(SIZE, budget, uneven=True)
+        for length, size in ((1, 1), (7, 1), (8, 2), (15, 2), (16, 4), (32, 8), (1000, 8)):
+            self.assertEqual(sizes.part(0, length * SIZE), size * SIZE)
+        for taken, size in ((8, 8), (1, 4), (15, 4), (1, 2), (7, 2), (1, 1), (7, 1)):
+            self.successResultOf(Deferred.fromCoroutine(budget.take(taken * SIZE)))
+            self.assertEqual(sizes.part(0, 1000 * SIZE), size * SIZE)
 
 
 class PartsTests(PartsCase):
@@ -126,7 +137,6 @@ class EarlyTests(PartsCase):
         try:
             while part := await filling.beyond(len(got)):
                 got += part
-                filling.taken(len(got))
         except CancelledError:
             self.cancelled.append(number)
             raise
@@ -136,22 +146,6 @@ class EarlyTests(PartsCase):
     def of_length(self, length: int) -> None:
         self.length = length
         self.parts = self.make()
-
-    def held(self, taken: int | None = None) -> Deferred[None]:
-        """What the store waits for; then it takes so many bytes of a part, or wants all of them first."""
-        held: Deferred[None] = Deferred()
-
-        async def stream(number: int, filling: Filling) -> None:
-            await held
-            if taken is None:
-                await filling.whole()
-            else:
-                filling.taken(taken)
-                await filling.beyond(30)
-
-        self.stream = stream                                # type: ignore[method-assign]
-        self.parts = self.make()
-        return held
 
     def test_while_they_come(self) -> None:
         self.of_length(2 * SIZE)
@@ -188,46 +182,45 @@ class EarlyTests(PartsCase):
         self.give_up()
 
     def test_fails_meanwhile(self) -> None:
-        """Whoever writes hears of it, at once or with what he writes next, whether that part was whole or not."""
-        self.patch(filling, "AHEAD", 20)
-        for count, waits in ((10, False), (50, True), (SIZE, False)):
-            held = self.held()
-            writing = self.write(b"a" * count)
-            self.assertEqual(writing.called, not waits)
-            held.errback(StorageFailed("no"))
-            if waits:
-                self.failureResultOf(writing, StorageFailed)
-            self.failureResultOf(self.write(b"b"), StorageFailed)
-            self.failureResultOf(Deferred.fromCoroutine(self.parts.end()), StorageFailed)
-            self.give_up()
+        """Whoever writes hears of it with what he writes next, or at the end, whether that part was whole or not."""
+        for count in (10, SIZE):
+            for further in (lambda: self.write(b"b"), lambda: Deferred.fromCoroutine(self.parts.end())):
+                failing: Deferred[None] = Deferred()
+
+                async def stream(number: int, filling: Filling, failing: Deferred[None] = failing) -> None:
+                    await failing
+
+                self.stream = stream                        # type: ignore[method-assign]
+                self.parts = self.make()
+                self.successResultOf(self.write(b"a" * count))
+                failing.errback(StorageFailed("no"))
+                self.failureResultOf(further(), StorageFailed)
+                self.give_up()
 
     def test_given_up(self) -> None:
         self.successResultOf(self.write(b"a" * SIZE, b"b" * 10))
         self.give_up()
         self.assertEqual((sorted(self.cancelled), self.arrived), ([0, 1], {}))
 
-    def test_given_up_in_the_middle(self) -> None:
-        """By who waited, as soon as he goes on: whoever sends is still at work then, in telling him so."""
-        self.patch(filling, "AHEAD", 20)
-        for taken in (30, None):
-            held = self.held(taken)
-            ending = self.write(b"a" * 30).addCallback(lambda _: Deferred.fromCoroutine(self.parts.stop()))
-            self.assertNoResult(ending)
-            held.callback(None)
-            self.successResultOf(ending)
-            self.assertEqual(self.budget.left, self.budget.total)
-
     def test_ahead_of_the_store(self) -> None:
-        """Who writes waits when the store does not take what came, until it does, or wants all of it first."""
-        self.patch(filling, "AHEAD", 20)
-        for taken in (10, None):
-            held = self.held(taken)
-            self.successResultOf(self.write(b"a" * 20))
-            writing = self.write(b"a" * 10)
-            self.assertNoResult(writing)
-            held.callback(None)
-            self.successResultOf(writing)
-            self.give_up()
+        """Who writes does not wait for a store that is slow with one part: it has others to take, on other disks."""
+        self.successResultOf(self.write(b"a" * (SIZE * AT_ONCE)))
+        self.assertEqual((self.early, self.arrived), ([*range(AT_ONCE)], {}))
+        self.give_up()
+
+    def test_wanted_whole(self) -> None:
+        """By a store that did not come to its end with it before."""
+        async def stream(number: int, filling: Filling) -> None:
+            await filling.beyond(0)
+            self.arrived[number] = bytes(await filling.whole())
+
+        self.stream = stream                                # type: ignore[method-assign]
+        self.parts = self.make()
+        self.successResultOf(self.write(b"a" * 10, b"a" * (SIZE - 11)))
+        self.assertEqual(self.arrived, {})
+        self.successResultOf(self.write(b"b"))
+        self.assertEqual(self.arrived, {0: b"a" * (SIZE - 1) + b"b"})
+        self.give_up()
 
     def test_at_once(self) -> None:
         """Not more of them than others are."""

@@ -15,8 +15,8 @@ from docker_registry.errors import NotFound, StorageError, StorageFailed
 from docker_registry.storage import layout
 from docker_registry.storage.flows import Body, Flow
 from docker_registry.storage.glance.storage import GlanceStorage
-from docker_registry.storage.objects import filling
 from docker_registry.storage.objects.budget import Budget
+from docker_registry.storage.objects.filling import Filling
 from docker_registry.storage.swift.client import Client
 from docker_registry.storage.swift.container import Container, Segment
 from docker_registry.test.glance_case import shelf_of
@@ -46,8 +46,8 @@ class SwiftWritingCase(SwiftFaultCase):
         await writer.commit(key)
         await (storage or self.storage).large.tidied()
 
-    async def session(self, key: str, whole: bytes) -> None:
-        writer = await self.storage.create("u/data")
+    async def session(self, key: str, whole: bytes, storage: Any = None) -> None:
+        writer = await (storage or self.storage).create("u/data")
         await self.write(writer, whole)
         await writer.commit(key)
 
@@ -279,11 +279,14 @@ class WritingTests(SwiftWritingCase):
             await self.nothing_is_left()
 
     async def test_larger_where_there_is_memory(self) -> None:
-        """But for the last ones, which are waited for."""
         whole = content(21 * MIB)
-        for memory, sizes in ((512 * MIB, [2, 2, 2, 2, 8, 2, 2, 1]), (32 * MIB, [2] * 10 + [1])):
-            storage = self.make(settings=replace(self.settings, memory=memory))
-            await self.direct("b", whole, storage)
+        for begin, memory, sizes in (
+            (self.direct, 512, [4, 4, 4, 4, 4, 1]), (self.direct, 32, [4, 4, 4, 4, 4, 1]),
+            (self.direct, 12, [2] * 10 + [1]),
+            (self.session, 512, [2, 2, 2, 2, 8, 5]), (self.session, 32, [2] * 10 + [1]),
+        ):
+            storage = self.make(settings=replace(self.settings, memory=memory * MIB))
+            await begin("b", whole, storage)
             segments = await storage.container.segments(f"{self.settings.prefix}b")
             self.assertEqual([each.size for each in segments], [size * MIB for size in sizes])
             self.assertEqual(hashlib.sha256(await self.content("b")).digest(), hashlib.sha256(whole).digest())
@@ -339,15 +342,14 @@ class EarlyAnswerTests(SynchronousTestCase):
         return ""
 
     def test_nobody_waits_for_it_to_take_more(self) -> None:
-        self.patch(filling, "AHEAD", 10)
         budget = Budget(MIB, Clock(), "memory")
         self.addCleanup(budget.close)
         buffer = self.successResultOf(Deferred.fromCoroutine(budget.take(100)))
-        part = filling.Filling(buffer)
+        part = Filling(buffer)
         sending = Deferred.fromCoroutine(Container(cast(Client, self), Direct()).put_filling("k", part))
         for _ in range(2):
             buffer.add(memoryview(b"a" * 50))
-            self.successResultOf(Deferred.fromCoroutine(part.followed()))
+            part.came()
         self.successResultOf(sending)
         self.assertEqual(self.stored, b"a" * 100)
         buffer.drop()

@@ -40,6 +40,16 @@ LITTLE = 4
 SHARE = 8
 """Of the memory, one part of so many is what a piece has at most."""
 
+LARGEST_SENT = 8
+"""Pieces that are one part where parts are sent while they come: whoever waits for the end of a large one waits no
+longer, and the store has less to do with few than with many."""
+
+FEWEST_SENT = 4
+"""Parts that an object has at least if they are larger than they have to be: as many are on their way at a time."""
+
+SHARE_SENT = 4
+"""Of the memory that nobody has, one part of so many is what such a part takes at most."""
+
 
 def sizes(smallest: int, length: int | None, largest: int = LARGEST) -> Callable[[int], int]:
     """How large each part of an object is, the first one having number 0.
@@ -95,13 +105,17 @@ class PieceSizes:
         return self.smallest // LITTLE if self.uneven else self.smallest
 
     def part(self, offset: int, length: int | None) -> int:
-        """Of the part of an object that begins at ``offset``, where parts need not be equal. The last ones are small:
-        they are what is waited for at the end.
+        """Of the part of an object that begins at ``offset``, where parts need not be equal.
 
-        :param length: of the object, if that is known.
+        :param length: of the object, if that is known: then parts are sent while they come.
         """
-        is_last = length is not None and length - offset <= self.larger
-        return self.smallest if is_last else self.at(offset)
+        if length is None:
+            return self.at(offset)
+        most = min(LARGEST_SENT * self.smallest, length // FEWEST_SENT, self.budget.left // SHARE_SENT)
+        size = self.smallest
+        while 2 * size <= most:
+            size *= 2
+        return size
 
     def equal(self, length: int | None) -> int:
         """Of each part of an object that begins now, where all have to be equal.
@@ -181,7 +195,7 @@ class Parts:
                 if self._left is not None:
                     self._left = max(self._left - taken, 0)
         if self._early is not None:
-            await self._early.filling.followed()
+            self._early.filling.came()
             self._check()
 
     def _expected(self) -> int:
@@ -196,7 +210,7 @@ class Parts:
             self._slots.acquire()
             filling = Filling(buffer)
             sending = self._begun(self._stream(self.count, filling))
-            self._early = _Early(filling, sending.addBoth(self._is_over).addCallback(lambda _: filling.left()))
+            self._early = _Early(filling, sending.addBoth(self._is_over))
 
     async def _break_off(self) -> None:
         """The rest is not on its way any more."""
@@ -204,7 +218,6 @@ class Parts:
         if early is not None:
             error = self._error
             early.sending.cancel()
-            early.filling.give_up()
             await outcomes(early.sending)
             if error is None and isinstance(self._error, CancelledError):
                 self._error = None              # that it was given up is no failure

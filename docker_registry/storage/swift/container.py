@@ -36,14 +36,14 @@ _KEPT = frozenset({"content-encoding", "content-disposition", "x-delete-at", DYN
 """What a POST takes away from an object unless it says it again, as all of `META`. A large object stays one, and its
 type stays what it was."""
 
-SEGMENT = {"Content-Type": "application/octet-stream"}
-
-_log = Logger()
+BYTES = {"Content-Type": "application/octet-stream"}
 
 SUMMED = 4 << 20
 """Bytes that are worth a hop to a thread."""
 
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+
+_log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class Container(Reading[SwiftHead]):
         :raises Refused: with ``412``, something is there; with ``422`` when it was changed on its way.
         """
         tag = await self._sum(parts)
-        headers = {"Content-Type": "application/octet-stream", "ETag": tag}
+        headers = {**BYTES, "ETag": tag}
         headers |= {SESSION: session} if session else {}
         headers |= {"If-None-Match": "*"} if is_new else {}
         said = await self.client.ask("PUT", key, _tag, headers=headers, body=parts)
@@ -192,7 +192,7 @@ class Container(Reading[SwiftHead]):
         that is not the same, it is sent again, so that the store refuses it.
         """
         if sum(map(len, parts)) > HASTY:
-            sending = self.client.ask("PUT", key, _tag, headers=SEGMENT, body=parts)
+            sending = self.client.ask("PUT", key, _tag, headers=BYTES, body=parts)
             tag, said = await together(*map(Deferred.fromCoroutine, (self._sum(parts), sending)))
             if said.strip('"') == tag:
                 return
@@ -221,7 +221,6 @@ class Container(Reading[SwiftHead]):
 
         async def read() -> Sequence[Octets]:
             nonlocal at
-            filling.taken(at)
             part = await filling.beyond(at)
             if is_over:
                 await Deferred()                # it has answered before it had all: the connection is being closed
@@ -229,10 +228,9 @@ class Container(Reading[SwiftHead]):
             return [part] if part else []
 
         try:
-            return await self.client.ask("PUT", key, _tag, headers=SEGMENT, body=Flow(read, filling.size), once=True)
+            return await self.client.ask("PUT", key, _tag, headers=BYTES, body=Flow(read, filling.size), once=True)
         finally:
             is_over = True
-            filling.left()                      # it may have answered before it had all
 
     async def _summed(self, filling: Filling) -> str:
         found = hashlib.md5(usedforsecurity=False)
@@ -249,7 +247,7 @@ class Container(Reading[SwiftHead]):
         :raises Refused: with ``412``, something is there.
         """
         body = json.dumps([{"path": each.path, "size_bytes": each.size} for each in segments]).encode()
-        headers = {"Content-Type": "application/octet-stream", "Accept": "application/json", GROUP: group}
+        headers = {**BYTES, "Accept": "application/json", GROUP: group}
         headers |= {"If-None-Match": "*"} if is_new else {}
         query = {"multipart-manifest": "put", "heartbeat": "on"}
 
