@@ -69,5 +69,6 @@ class ClockTests(OperatorCase):
         await self.usual.put("k", b"first")
         await self.usual.delete("k")
         for write in (self.direct, self.session):
-            await self.fails(write("k", b"second"), Overtaken)
+            for whole in (b"second", content(2 * self.segment_size)):
+                await self.fails(write("k", whole), Overtaken)
         await self.fails(self.storage.get("k"), NotFound)

@@ -22,7 +22,7 @@ from docker_registry.storage.objects.filling import Filling
 from docker_registry.storage.objects.reading import Reading, whole_size
 from docker_registry.storage.objects.store import HASTY, Head, Page
 from docker_registry.storage.swift.client import LIMIT, LONG, Client, nothing
-from docker_registry.storage.swift.errors import meaning
+from docker_registry.storage.swift.errors import Overtaken, meaning
 from docker_registry.threads import Runner
 
 META = "x-object-meta-"
@@ -269,6 +269,8 @@ class Container(Reading[SwiftHead]):
             errors = ", ".join(f"{path} {what}" for path, what in said["Errors"][:3])
         except (ValueError, KeyError, TypeError, RecursionError):
             raise Transient("the store's answer ended before it said whether it was a success") from None
+        if status == 202:
+            raise Overtaken(self.client.where)
         if status >= 300:
             raise meaning(status, self.client.where, key, clean(f"its segments: {errors}")[:200] if errors else "")
 
