@@ -15,7 +15,7 @@ from docker_registry.errors import StorageFailed, StoreUnavailable
 PATIENCE = 60.0
 """Seconds that somebody waits for memory that slow transfers hold."""
 
-SPARE = 256 << 20
+SPARE = 384 << 20
 """Bytes of memory that nobody has and that the system does not get back yet: to be given new pages costs as much as
 half of what is done with them."""
 

@@ -116,10 +116,11 @@ class SessionWriter(_Writer):
         self._parts.begin_with(buffer)
 
     async def _begin(self) -> None:
+        beginning = [Deferred.fromCoroutine(self._large.begin(self._key, self._run))]
         if not self._is_recorded:
             # So that it is found though its writer comes to nothing.
-            await self._record(Session(self._key, self._large.piece, (), []))
-        await self._large.begin(self._key, self._run)
+            beginning.append(Deferred.fromCoroutine(self._record(Session(self._key, self._large.piece, (), []))))
+        await together(*beginning)
 
     async def _send(self, number: int, parts: Sequence[Octets]) -> None:
         size = sum(map(len, parts))
