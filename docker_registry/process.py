@@ -70,10 +70,13 @@ class HangUp:
     """What SIGHUP asks for: to reload, as soon as anybody knows how.
 
     A terminal that is closed sends it as well: who was started from one, and has it no more, is stopped.
+
+    :param outlasts: whether it goes on without, as ``nohup`` has it.
     """
 
-    def __init__(self) -> None:
-        self._session = os.getsid(0) if _has_terminal() else None       # who becomes a daemon leaves it
+    def __init__(self, outlasts: bool) -> None:
+        # Who becomes a daemon leaves the session.
+        self._session = os.getsid(0) if not outlasts and _has_terminal() else None
         self._reload: Callable[[], None] | None = None
         self._is_asked = False
 
@@ -95,7 +98,7 @@ def _hang_up() -> HangUp:
     """What is called for SIGHUP, from now on if not before."""
     handler = signal.getsignal(signal.SIGHUP)
     if not isinstance(handler, HangUp):
-        handler = HangUp()
+        handler = HangUp(handler is signal.SIG_IGN)
         signal.signal(signal.SIGHUP, handler)
     return handler
 

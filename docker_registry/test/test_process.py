@@ -12,7 +12,7 @@ import sys
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from docker_registry import process
-from docker_registry.process import HangUp
+from docker_registry.process import HangUp, end_by_signals
 
 _PIECES = """
 import resource
@@ -74,7 +74,7 @@ class HangUpTests(SynchronousTestCase):
 
     def hang_up(self, has_terminal: bool) -> HangUp:
         self.patch(process, "_has_terminal", lambda: has_terminal)
-        return HangUp()
+        return HangUp(outlasts=False)
 
     def test_reload(self) -> None:
         """Asked for before anybody knows how, as often as that was, and later."""
@@ -96,6 +96,20 @@ class HangUpTests(SynchronousTestCase):
         hang_up.reload_by(lambda: self.seen.append("reload"))
         hang_up()
         self.assertEqual(self.seen, [signal.SIGTERM, signal.SIGTERM])
+
+    def test_nohup(self) -> None:
+        """Who is to go on without the terminal does; a reload can be asked for all the same."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        self.patch(process, "_has_terminal", lambda: True)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        end_by_signals()
+        hang_up = signal.getsignal(signal.SIGHUP)
+        assert isinstance(hang_up, HangUp)
+        self.patch(process, "_has_terminal", lambda: False)
+        hang_up.reload_by(lambda: self.seen.append("reload"))
+        hang_up()
+        self.assertEqual(self.seen, ["reload"])
 
     def test_terminal_is_left(self) -> None:
         """As twistd does on its way to the background."""
