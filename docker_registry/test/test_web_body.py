@@ -235,12 +235,13 @@ class BudgetTests(Case):
 
     def test_nothing_is_counted_of_those_who_have_gone(self) -> None:
         for end in (Body.close, lambda body: body.fail(ClientGone())):
-            body = self.body()
-            body.feed(b"x" * PIECE, False)
-            self.piece(body)
-            body.feed(b"x" * 100, False)
-            end(body)
-            self.assertEqual((self.budget.held, self.budget.bodies), (0, 0))
+            for last in (False, True):                      # who sent all of it before may be gone, too
+                body = self.body()
+                body.feed(b"x" * PIECE, False)
+                self.piece(body)
+                body.feed(b"x" * 100, last)
+                end(body)
+                self.assertEqual((self.budget.held, self.budget.bodies), (0, 0))
 
     def test_spent(self) -> None:
         """With the memory used up every body is held back with what it has, and its reader gets that."""

@@ -204,11 +204,11 @@ class Body:
             self._wake()
 
     def fail(self, error: Exception) -> None:
-        """No more will come, though there should; or nobody waits for the answer any more."""
+        """No more will come, though there should; or nobody waits for the answer any more, and perhaps nobody reads."""
         self._release()
+        self._leave()
         if not self.complete and self._error is None:
             self._error = error
-            self._leave()
             self._wake()
 
     def close(self) -> None:
