@@ -147,15 +147,15 @@ class Reads:
         if cached:
             return False
         committed = self._system.committed_size(fd)
-        if committed not in (None, found.st_size) and not self._is_link(fd, found.st_size):
+        if committed not in (None, found.st_size) and not self._is_link(key, fd, found.st_size):
             raise Damaged(f"{key} has {found.st_size} bytes instead of {committed}")
         self.remember(key, found)
         return True
 
-    def _is_link(self, fd: int, size: int) -> bool:
-        """Whether the file is a digest and no more, and so tells that it is whole: ``registry:2`` writes over links in
-        place, where the length that was noted stays."""
-        if size > LINK:
+    def _is_link(self, key: str, fd: int, size: int) -> bool:
+        """Whether the file is a link, a digest and no more, and so tells that it is whole: ``registry:2`` writes over
+        links in place, where the length that was noted stays."""
+        if size > LINK or not key.endswith("/link"):
             return False
         try:
             Digest.parse(self._system.pread(fd, size, 0).decode("latin-1"))

@@ -340,6 +340,13 @@ class DamageTests(LocalCase):
                 self.path("t/link").write_bytes(cut)
                 self.failureResultOf(self.storage.get("t/link"), Damaged)
 
+    def test_what_was_cut_to_a_digest_is_no_link(self) -> None:
+        """A blob may well begin with one."""
+        digest = str(Digest.of(b"x")).encode()
+        self.successResultOf(self.storage.put("b/data", digest + b" and more"))
+        self.path("b/data").write_bytes(digest)
+        self.failureResultOf(self.storage.stat("b/data"), Damaged)
+
     def test_ends_early_while_it_is_read(self) -> None:
         self.successResultOf(self.storage.put("b/data", b"x" * LARGE))
         reader = self.successResultOf(self.storage.open("b/data"))
