@@ -335,10 +335,11 @@ class Manifests:
             await self._storage.delete_tree(layout.manifests(repository))
 
     async def _delete_all(self, repository: Repository) -> None:
-        """What an old store says goes first: it would count again."""
+        """What an old store says goes first: it would count again. Otherwise in the order of `_delete`."""
+        held = [layout.revisions(repository, each) for each in ALGORITHMS]
         async with self._locks.held(repository):
             await self._tags.forget_old_repository(repository)
-            for tree in (layout.tags(repository), layout.manifests(repository), layout.layers(repository)):
+            for tree in (layout.tags(repository), *held, layout.manifests(repository), layout.layers(repository)):
                 await self._storage.delete_tree(tree)
             self._blobs.forget_links()
             await self._events.tell(RepositoryDeleted(repository))

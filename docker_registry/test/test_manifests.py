@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
 from docker_registry.digest import Digest
@@ -21,6 +21,7 @@ from docker_registry.errors import (
     ManifestInvalid,
     ManifestTooLarge,
     ManifestUnknown,
+    StoreUnavailable,
 )
 from docker_registry.names import Repository, Tag
 from docker_registry.registry.documents import Descriptor
@@ -322,6 +323,24 @@ class DeletionTests(RegistryCase):
         self.assertEqual(error.manifest, str(manifest))
         self.now(self.registry.manifests.delete(REPOSITORY, manifest))
         self.now(self.registry.manifests.delete_blob(REPOSITORY, layer))
+
+    def test_repository_in_part(self) -> None:
+        """Whatever a store comes to before it fails: no manifest stays that its subject does not list."""
+        signed = self.push(self.image(b"layer"))
+        subject = {"mediaType": "application/json", "digest": str(signed), "size": 1}
+        signature = self.push(self.image(b"signature", subject=subject), None)
+        delete_tree = self.storage.delete_tree
+
+        def fails(tree: str) -> Deferred[None]:
+            if tree != layout.manifests(REPOSITORY):
+                return delete_tree(tree)
+            first = min(key for key in self.storage.objects if key.startswith(tree))    # as a bucket has them
+            return delete_tree(first).addCallback(lambda _: fail(StoreUnavailable("busy")))
+
+        self.patch(self.storage, "delete_tree", fails)
+        self.fails(self.registry.manifests.delete_all(REPOSITORY), StoreUnavailable)
+        self.assertIsNone(self.now(self.registry.referrers.find(REPOSITORY, signed).next()))
+        self.fails(self.registry.manifests.get(REPOSITORY, signature), ManifestUnknown)
 
     def test_switched_off(self) -> None:
         """For tags as well."""
