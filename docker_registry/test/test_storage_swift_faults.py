@@ -107,25 +107,40 @@ class LateAnswerTests(SwiftFaultCase):
             await writer.abandon()
             raise
 
-    async def check(self, kind: type[Exception], times: int, body: bytes, said: str) -> None:
+    async def check(self, kind: type[Exception], times: int, body: bytes, said: str, left: int = 0) -> None:
         rule = self.proxy.add(method="PUT", target="multipart-manifest=put", status=202, body=body)
         self.assertIn(said, str(await self.fails(self.push(), kind)))
         self.assertEqual(rule.met, times, body)
         rule.times = 0
         await self.fails(self.storage.stat("b"), NotFound)
-        self.assertEqual(await self.storage.leftovers(1e12), [])
+        found = await self.storage.leftovers(1e12)
+        self.assertEqual([each.key for each in found], ["b"] * left)
+        for each in found:
+            await self.storage.remove_leftover(each)
+        self.assertEqual((await self.storage.container.page("")).keys, [])
 
     async def test_busy(self) -> None:
         for body in (
             json.dumps({"Response Status": "503 Service Unavailable", "Errors": []}).encode(), b"", b"  \r\n\r\n",
             b'{"Response Sta', b'{"Response Status": "201', b"[]", b"{}",
         ):
-            await self.check(Transient, TRIES, body, "")
+            await self.check(Transient, TRIES, body, "", left=1)    # it may still become an object
 
     async def test_a_segment_is_not_there(self) -> None:
         errors = [["/c/.segments/x/000001", "404 Not Found"]]
         body = json.dumps({"Response Status": "400 Bad Request", "Errors": errors}).encode()
         await self.check(Refused, 1, b" \r\n" + body, "its segments: /c/.segments/x/000001 404 Not Found")
+
+    async def test_made_and_not_heard_of(self) -> None:
+        """What its list leads to stays, whatever further tries come to."""
+        for fault in ({"refuse": True}, {"status": 413}):
+            self.proxy.add(method="PUT", target="multipart-manifest=put", times=1, lose=True)
+            self.proxy.add(method="PUT", target="multipart-manifest=put", **fault)
+            await self.fails(self.push(), StorageError)
+            self.proxy.rules.clear()
+            self.assertEqual(await self.content("b"), FIVE)
+            self.assertEqual(await self.storage.leftovers(1e12), [])
+            await self.storage.delete("b")
 
     async def test_success(self) -> None:
         """Of the store itself; and of one that knows nothing of it."""

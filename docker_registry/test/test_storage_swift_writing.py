@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -15,10 +16,12 @@ from docker_registry.errors import NotFound, StorageError, StorageFailed
 from docker_registry.storage import layout
 from docker_registry.storage.flows import Body, Flow
 from docker_registry.storage.glance.storage import GlanceStorage
+from docker_registry.storage.interface import Leftover
 from docker_registry.storage.objects.budget import Budget
 from docker_registry.storage.objects.filling import Filling
 from docker_registry.storage.swift.client import Client
 from docker_registry.storage.swift.container import Container, Segment
+from docker_registry.storage.swift.groups import group_in
 from docker_registry.test.glance_case import shelf_of
 from docker_registry.test.registry_case import Direct
 from docker_registry.test.storage_contract import content
@@ -215,6 +218,43 @@ class WritingTests(SwiftWritingCase):
         await writer.abandon()
         await self.nothing_is_left()
         self.assertEqual(self.left(), [])
+
+    async def test_three_at_once(self) -> None:
+        """Of one key: the last one saw the first, and never the second, whose segments are found by its note."""
+        other = self.make()
+        one, two, three = [
+            await each.create_direct("u/data", "b", len(FIVE)) for each in (self.storage, self.storage, other)
+        ]
+        for each in (one, two, three):
+            await self.write(each, FIVE)
+        doom = other.large.groups.doom
+
+        async def doom_late(segments: Iterable[str], key: str) -> None:
+            await doom(segments, key)
+            await two.commit("b")
+
+        other.large.groups.doom = doom_late         # type: ignore[method-assign]
+        await one.commit("b")
+        await three.commit("b")
+        [leftover] = await self.storage.leftovers(LATER)
+        await self.storage.remove_leftover(leftover)
+        self.assertEqual(await self.content("b"), FIVE)
+        await self.storage.delete("b")
+        await self.nothing_is_left()
+
+    async def test_note_is_listed_late(self) -> None:
+        """It is gone, as what it was of is an object: nothing of that is left over."""
+        await self.direct("b", FIVE)
+        await self.storage.large.tidied()
+        [group] = {group_in(each) for each in self.segments()}
+
+        async def unfinished() -> dict[str, float]:
+            return {group: 0.0}
+
+        self.storage.large.groups.unfinished = unfinished   # type: ignore[method-assign]
+        self.assertEqual(await self.storage.leftovers(LATER), [])
+        await self.storage.remove_leftover(Leftover("b", group, 0.0))
+        self.assertEqual(await self.content("b"), FIVE)
 
     async def test_session_is_deleted_as_a_tree(self) -> None:
         """As the purge does, in another process."""

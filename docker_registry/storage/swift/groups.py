@@ -90,10 +90,11 @@ class Groups:
         another note."""
         await self._container.delete(f"{self._unfinished}{group}", brief=True)
 
-    async def keys(self, group: str) -> list[str]:
-        """Where a group may have somebody who leads to its segments."""
+    async def keys(self, group: str) -> list[str] | None:
+        """Where a group may have somebody who leads to its segments; ``None`` if it has neither a note nor a claim: it
+        was forgotten, and lists are late."""
         texts = [await self._text(group), await self._text(f"{group}{CLAIM}")]
-        return [text for text in texts if text]
+        return None if texts == [None, None] else [text for text in texts if text]
 
     async def _text(self, name: str) -> str | None:
         try:

@@ -23,7 +23,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from docker_registry.deferreds import Shield, at_most, together
-from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed, StorageFull
+from docker_registry.errors import Damaged, NotFound, StorageError, StorageFailed, StorageFull, StoreUnavailable
 from docker_registry.storage.flows import Octets
 from docker_registry.storage.objects.filling import Filling
 from docker_registry.storage.objects.session import RECORD, Piece, Session
@@ -119,10 +119,11 @@ class Segmented:
 
     # Lists
 
-    async def store(self, target: str, segments: Sequence[Segment], group: str) -> None:
+    async def store(self, target: str, segments: Sequence[Segment], group: str) -> bool:
         """Make an object of segments, in one step.
 
         :param group: of the one who does.
+        :returns: whether it took nobody's place.
         """
         wanted = [self._own(each.path) or "" for each in segments]
         if await self._are_many(segments):
@@ -132,7 +133,7 @@ class Segmented:
         async def put(is_new: bool) -> None:
             await self.container.put_large(target, segments, group, is_new)
 
-        await self._over(target, group, wanted, put)
+        return await self._over(target, group, wanted, put)
 
     async def _are_many(self, segments: Sequence[Segment]) -> bool:
         """Whether there are more than one list may have."""
@@ -151,15 +152,17 @@ class Segmented:
 
     async def _over(
         self, target: str, group: str, wanted: Sequence[str], put: Callable[[bool], Awaitable[None]]
-    ) -> None:
+    ) -> bool:
         """Store an object in place of whatever stands there; the segments of that go afterwards.
 
         :param group: of the new one; empty if it has none.
         :param wanted: the segments of the new one: two processes may end one upload.
         :param put: told whether nothing may be there.
+        :returns: whether nothing stood there.
         """
         try:
-            return await put(True)
+            await put(True)
+            return True
         except Refused as error:
             if error.code != "412":
                 raise
@@ -167,14 +170,14 @@ class Segmented:
         try:
             head = await self.container.head(target)
             if group and head.group == group:
-                return None                     # it was done, and nobody heard of it
+                return True                     # it was done, and nobody heard of it
             old = [each for each in await self.segments(target, head) if each not in set(wanted)]
         except NotFound:
             pass                                # deleted meanwhile
         await self._doom(old, target)
         await put(False)
         await self._tidy(old, wanted)
-        return None
+        return False
 
     def _own(self, path: str) -> str | None:
         """The key of what a list leads to, if it is a segment of ours."""
@@ -280,8 +283,11 @@ class Segmented:
     async def orphans(self, group: str) -> list[str]:
         """The segments of a group that belong to nothing."""
         rows = await self.groups.rows(group)
+        keys = await self.groups.keys(group)
+        if keys is None:
+            return []                           # whoever noted it has made an object of it
         led: set[str] = set()
-        for key in await self.groups.keys(group):
+        for key in keys:
             led.update(await self.led(key))
         return [row.key for row in rows if row.key not in led]
 
@@ -295,6 +301,8 @@ class SegmentsUpload:
         self._key = key
         self._group = group_of(key, secrets.token_hex(8))
         self._sizes: dict[int, int] = {}
+        self._was_asked_for = False             # an object of them
+        self._may_come = False                  # and nobody heard what became of that
 
     def _segment(self, number: int) -> str:
         return self._groups.segment(self._group, f"{number:06}")
@@ -315,16 +323,33 @@ class SegmentsUpload:
         segments = [Segment(path(self._segment(number)), self._sizes[number]) for number in range(len(self._sizes))]
         if sum(each.size for each in segments) != size:
             raise StorageFailed(f"{self._key}: {len(segments)} segments are not {size} bytes")
-        await self._segmented.store(self._key, segments, self._group)
-        self._segmented.tidy(self._forget())
+        self._was_asked_for = True
+        try:
+            is_new = await self._segmented.store(self._key, segments, self._group)
+        except (StoreUnavailable, CancelledError):
+            self._may_come = True
+            raise
+        if is_new:                              # else another one may have taken the same place, and not seen this one
+            self._segmented.tidy(self._forget())
 
     async def give_up(self) -> None:
+        if self._may_come:
+            _log.info("nobody knows whether {key} was stored: if not, the purge will remove its parts", key=self._key)
+            return
         try:
-            await self._groups.delete(self._segment(number) for number in self._sizes)
+            await self._groups.delete(await self._doomed())
         except StorageError as error:
             _log.warn("an upload to {key} could not be removed, the purge will: {error}", key=self._key, error=error)
         else:
             await self._forget()
+
+    async def _doomed(self) -> set[str]:
+        """What was sent, and nothing leads to."""
+        sent = {self._segment(number) for number in self._sizes}
+        if not self._was_asked_for:
+            return sent
+        sent.update(row.key for row in await self._groups.rows(self._group))
+        return sent.difference(await self._segmented.led(self._key))
 
     async def _forget(self) -> None:
         """Never fails: the purge sees that all is as it should be."""

@@ -193,6 +193,8 @@ class SwiftStorage(ObjectStorage):
     @deferred
     async def remove_leftover(self, leftover: Leftover) -> None:
         groups = self.large.groups
+        if await groups.keys(leftover.id) is None:
+            return                              # it was seen to meanwhile
         await groups.claim(leftover.id, "")
         await groups.delete(await self.large.orphans(leftover.id))
         await groups.forget([leftover.id])
