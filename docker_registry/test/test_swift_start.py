@@ -79,15 +79,16 @@ class StartTests(ProcessCase):
         self.assertIn("cannot make an object of segments (static large objects", await self.does_not_start(78))
 
     async def test_no_links(self) -> None:
-        """Clients that are sent to Swift would be refused there. A key that was set now may need time."""
+        """Clients that are sent to Swift would be refused there. It may pass, also when another start has set the key:
+        not each proxy knows a new one yet."""
         proxy = FaultProxy(reactor, self.store.port).start()
         self.addCleanup(proxy.stop)
         rule = proxy.add(method="GET", target="temp_url_sig=", status=401)
         name = f"links-{uuid.uuid4().hex}"
         self.configure(storage_redirect=True, swift_temp_url_key="secret", swift_container=name,
                        swift_storage_url=self.store.at(self.store.url, proxy.port))
-        for status in (1, 78):
-            line = await self.does_not_start(status)
+        for _ in range(2):
+            line = await self.does_not_start(1)
             self.assertIn("cannot read an object by a TempURL (tempurl with SHA-256, ", line)
             self.assertIn("the store answers 401", line)
         self.assertEqual(rule.met, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable
 
-from docker_registry.errors import NotFound, StorageFailed, Transient
+from docker_registry.errors import NotFound, StorageFailed
 from docker_registry.storage.http import Answer
 from docker_registry.storage.objects import check as common
 from docker_registry.storage.objects.check import PROBE, Step
@@ -31,7 +31,6 @@ async def check(
     client = container.client
     key = f"{settings.prefix}.probe/{secrets.token_hex(8)}"
     segment = f"{key}.segment"
-    is_new_key = False
 
     async def exists() -> None:
         try:
@@ -58,18 +57,8 @@ async def check(
         await read()
 
     async def by_link() -> None:
-        try:
-            content = await read_link(key)
-        except StorageFailed as error:
-            if is_new_key:                      # not each of Swift's proxies knows it yet
-                raise Transient(str(error)) from None
-            raise
-        if content != PROBE:
+        if await read_link(key) != PROBE:
             raise StorageFailed("other bytes came back than were written")
-
-    async def see_to(secret: str) -> None:
-        nonlocal is_new_key
-        is_new_key = await _see_to(container, secret)
 
     async def delete() -> None:
         await large.groups.delete([key, segment])
@@ -89,7 +78,8 @@ async def check(
     if settings.temp_url_key is not None:
         secret = settings.temp_url_key
         steps += [
-            Step("see to the key of TempURLs", "swift post -m Temp-URL-Key:KEY CONTAINER", lambda: see_to(secret)),
+            Step("see to the key of TempURLs", "swift post -m Temp-URL-Key:KEY CONTAINER",
+                 lambda: _see_to(container, secret)),
             Step("read an object by a TempURL", "tempurl with SHA-256, which the operator of Swift turns on, and "
                  "clocks that agree", by_link, of_what_was_written=True),
         ]
@@ -98,8 +88,8 @@ async def check(
         await common.check(f"swift, container {client.container}", steps, delete)
 
 
-async def _see_to(container: Container, secret: str) -> bool:
-    """Give the container the key that URLs are signed with, unless it has it; whether it had not.
+async def _see_to(container: Container, secret: str) -> None:
+    """Give the container the key that URLs are signed with, unless it has it.
 
     :raises StorageFailed: it has two others.
     """
@@ -110,9 +100,8 @@ async def _see_to(container: Container, secret: str) -> bool:
 
     there = await container.client.ask("HEAD", "", read)
     if secret in there:
-        return False
+        return
     free = [name for name, value in zip(TEMP_URL_KEYS, there, strict=True) if not value]
     if not free:
         raise StorageFailed("the container has two other keys")
     await container.client.ask("POST", "", nothing, headers={free[0]: secret}, body=[])
-    return True

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from zope.interface import alsoProvides, implementer
 
 from docker_registry.deferreds import at_most, deferred
-from docker_registry.errors import Damaged, NotFound, StorageFailed
+from docker_registry.errors import Damaged, NotFound, Transient
 from docker_registry.storage.http import Answer, Http
 from docker_registry.storage.interface import (
     SMALL,
@@ -113,11 +113,15 @@ class SwiftStorage(ObjectStorage):
         return await link(self.container.client, whole, self._settings.temp_url_key, self._now())
 
     async def _read_link(self, whole: str) -> bytes:
-        """What clients read that are sent to the store, who have no token."""
+        """What clients read that are sent to the store, who have no token.
+
+        :raises Transient: they cannot. That may pass: the key is new, and not each of Swift's proxies knows it yet, for
+            a minute; they are busy; a clock is not set yet.
+        """
         answer = await self._http.request("GET", await self._link(whole), {})
         try:
             if answer.status != 200:
-                raise StorageFailed(f"the store answers {answer.status}")
+                raise Transient(f"the store answers {answer.status}")
             return await answer.content(SMALL)
         finally:
             answer.close()
