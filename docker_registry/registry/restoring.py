@@ -16,6 +16,7 @@ from docker_registry.errors import (
     ManifestTooLarge,
     NameInvalid,
     NotFound,
+    OutOfService,
     TagInvalid,
 )
 from docker_registry.names import Repository, Tag
@@ -80,7 +81,7 @@ class Restoring:
             return f"the bytes of {tag.digest} are lost"
         except ManifestBlobUnknown as error:
             return f"what it refers to is lost: {', '.join(error.digests[:SHOWN])}"
-        except (ManifestInvalid, ManifestTooLarge) as error:
+        except (ManifestInvalid, ManifestTooLarge, OutOfService) as error:
             return str(error)
         return ""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import fail
+
 from docker_registry.digest import Digest
-from docker_registry.errors import ManifestUnknown
+from docker_registry.errors import ManifestUnknown, OutOfService
 from docker_registry.names import Repository, Tag
 from docker_registry.registry.naming import Naming
 from docker_registry.registry.registry import Registry
@@ -75,6 +77,15 @@ class RestoringTests(RegistryCase):
             "team/app:2.0": "",
             "team/app:3.0": f"the bytes of {gone} are lost",
         })
+
+    def test_out_of_service(self) -> None:
+        """What somebody has deactivated keeps no other from its tag."""
+        one, two = (self.push(self.image(each, repository=APP), Tag(each.decode()), APP) for each in (b"1.0", b"2.0"))
+        registry = self.lose(APP)
+        get = self.storage.get
+        self.patch(self.storage, "get", lambda key: fail(OutOfService("why")) if key == layout.blob(one) else get(key))
+        self.assertEqual(self.restore(), {"team/app:1.0": "why", "team/app:2.0": ""})
+        self.assertEqual(self.now(registry.tags.linked(APP, Tag("2.0"))), two)
 
     def test_names_that_are_none_of_tags(self) -> None:
         """People may call images what they like."""
