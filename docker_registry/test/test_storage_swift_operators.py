@@ -56,6 +56,15 @@ class LimitTests(OperatorCase):
             self.proxy.rules.clear()
 
 
+    async def test_asked_too_often(self) -> None:
+        """That says nothing of how many there may be: it is asked again."""
+        whole = content((MOST + 1) * self.segment_size)
+        rule = self.proxy.add(target="^/info$", times=1, status=498)
+        await self.fails(self.direct("b", whole), StorageFull)
+        await self.direct("b", whole)
+        self.assertEqual((rule.met, await self.content("b")), (1, whole))
+
+
 class ClockTests(OperatorCase):
     async def test_what_is_there_is_newer(self) -> None:
         """Swift says 202 and keeps what it has: that is no success."""

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from docker_registry.errors import StorageError, StorageFailed
 from docker_registry.storage.http import Http
+from docker_registry.storage.swift.errors import BUSY
 from docker_registry.storage.tokens import Access
 
 USUAL = 1000
@@ -48,7 +49,7 @@ class Limit:
         where = urljoin((await self._access()).url, "/info")
         answer = await self._http.request("GET", where, {}, seconds=BRIEF)
         try:
-            if answer.status >= 500:
+            if answer.status in BUSY:
                 raise StorageFailed(f"it answers {answer.status}")
             found = json.loads(await answer.content(LIMIT))["slo"]["max_manifest_segments"]
         except (ValueError, KeyError, TypeError, RecursionError):
