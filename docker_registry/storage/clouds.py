@@ -129,7 +129,7 @@ def _content(file: Path, kind: str) -> dict[str, Any]:
             found = yaml.safe_load(opened.read(LONGEST))[kind]
     except OSError as error:
         raise StorageFailed(f"{file} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, RecursionError):
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise StorageFailed(f"{file} is no file of clouds: {kind}: NAME: …, in YAML")

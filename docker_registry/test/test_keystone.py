@@ -390,8 +390,9 @@ class CloudTests(SynchronousTestCase):
         self.fails({"auth_url": "https://x", "application_credential_secret": "hidden"}, "credential_id is not")
         self.fails({"auth_url": "https://x", "token": "hidden", "interface": "secret"}, "public, internal or admin")
         self.fails({"cloud": "four"}, "clouds.yaml has no cloud four")
-        (self.folder / "clouds.yaml").write_text("- hidden: [")
-        self.fails({"cloud": "one"}, "is no file of clouds")
+        for text in ("- hidden: [", "clouds: {one: {auth: {password: 2026-13-45}}}"):      # that is no day
+            (self.folder / "clouds.yaml").write_text(text)
+            self.fails({"cloud": "one"}, "is no file of clouds")
         self.fails({"cloud": "one"}, "cannot be read: No such file", OS_CLIENT_CONFIG_FILE="/nowhere/clouds.yaml")
 
     def test_options(self) -> None:
