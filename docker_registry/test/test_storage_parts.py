@@ -62,11 +62,11 @@ class PartsCase(SynchronousTestCase):
 class SizeTests(SynchronousTestCase):
     def test_sent_while_they_come(self) -> None:
         """As large as the object's length and the memory that is left allow, and never smaller than they have to be."""
-        budget = Budget(40 * SIZE, Clock(), "memory")
+        budget = Budget(64 * SIZE, Clock(), "memory")
         sizes = PieceSizes(SIZE, budget, uneven=True)
         for length, size in ((1, 1), (7, 1), (8, 2), (15, 2), (16, 4), (32, 8), (1000, 8)):
             self.assertEqual(sizes.part(0, length * SIZE), size * SIZE)
-        for taken, size in ((8, 8), (1, 4), (15, 4), (1, 2), (7, 2), (1, 1), (7, 1)):
+        for taken, size in ((16, 8), (1, 4), (15, 4), (1, 2), (7, 2), (1, 1), (23, 1)):
             self.successResultOf(Deferred.fromCoroutine(budget.take(taken * SIZE)))
             self.assertEqual(sizes.part(0, 1000 * SIZE), size * SIZE)
 

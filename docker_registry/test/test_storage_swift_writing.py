@@ -321,7 +321,7 @@ class WritingTests(SwiftWritingCase):
     async def test_larger_where_there_is_memory(self) -> None:
         whole = content(21 * MIB)
         for begin, memory, sizes in (
-            (self.direct, 512, [4, 4, 4, 4, 4, 1]), (self.direct, 32, [4, 4, 4, 4, 4, 1]),
+            (self.direct, 512, [4, 4, 4, 4, 4, 1]), (self.direct, 48, [4, 4, 4, 4, 4, 1]),
             (self.direct, 12, [2] * 10 + [1]),
             (self.session, 512, [2, 2, 2, 2, 8, 5]), (self.session, 32, [2] * 10 + [1]),
         ):

@@ -48,7 +48,8 @@ FEWEST_SENT = 4
 """Parts that an object has at least if they are larger than they have to be: as many are on their way at a time."""
 
 SHARE_SENT = 4
-"""Of the memory that nobody has, one part of so many is what such a part takes at most."""
+"""Of the memory that nobody has one part of so many is what such a part takes at most; as much of all memory is left to
+those that are no larger than they have to be, so that many slow ones find room."""
 
 
 def sizes(smallest: int, length: int | None, largest: int = LARGEST) -> Callable[[int], int]:
@@ -111,7 +112,8 @@ class PieceSizes:
         """
         if length is None:
             return self.at(offset)
-        most = min(LARGEST_SENT * self.smallest, length // FEWEST_SENT, self.budget.left // SHARE_SENT)
+        free = self.budget.left - self.budget.total // SHARE_SENT
+        most = min(LARGEST_SENT * self.smallest, length // FEWEST_SENT, free // SHARE_SENT)
         size = self.smallest
         while 2 * size <= most:
             size *= 2
