@@ -117,7 +117,7 @@ class LateAnswerTests(SwiftFaultCase):
         self.assertEqual([each.key for each in found], ["b"] * left)
         for each in found:
             await self.storage.remove_leftover(each)
-        self.assertEqual((await self.storage.container.page("")).keys, [])
+        self.assertEqual((await self.storage.container.page(self.settings.prefix)).keys, [])
 
     async def test_busy(self) -> None:
         for body in (
